@@ -1,0 +1,273 @@
+"""shop.toml -> typed, frozen settings. Every key has its reason and its default here.
+
+An unknown key is an error that names the nearest known one.
+"""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from shopkeeper.errors import InputError, NotFound
+from shopkeeper.words import KIND_CODES
+
+TableName = Literal["events", "items", "users", "shops", "images"]
+Format = Literal["csv", "xlsx", "parquet", "jsonl", "images", "sql"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class When(Section):
+    """A rule for columns that hold two meanings: where `column` matches, set other columns."""
+
+    column: str
+    """the source's own column name"""
+    starts_with: str | None = None
+    equals: str | None = None
+    below: float | None = None
+    """numeric: matches where the value is strictly below"""
+    set: dict[str, str]
+    """canonical column -> constant value, e.g. { kind = "return" }"""
+
+    @model_validator(mode="after")
+    def _one_test(self) -> "When":
+        tests = [self.starts_with, self.equals, self.below]
+        if sum(test is not None for test in tests) != 1:
+            raise ValueError("a `when` rule takes exactly one of starts_with, equals, below")
+        return self
+
+
+class Source(Section):
+    """One place rows come from. Adding data to a shop is one `[[sources]]` block."""
+
+    table: TableName
+    """which canonical table the rows go to"""
+    path: str | None = None
+    """file, folder or glob, relative to the workspace; not for format = "sql" """
+    format: Format | None = None
+    """guessed from the suffix when left out"""
+    name: str | None = None
+    """how lineage and quarantine call it; default: the path or the SQL table"""
+    encoding: str = "utf-8"
+    """text files only; e.g. "gb18030" """
+    delimiter: str = ","
+    sheet: str | None = None
+    """xlsx only; default: the first sheet"""
+    timezone: str | None = None
+    """of times without an offset; default: the shop's"""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """canonical name -> the source's name, e.g. { user_id = "uid" }; same names need no entry"""
+    units: dict[str, str] = Field(default_factory=dict)
+    """canonical column -> unit it is delivered in: ts: "iso" (default), "s", "ms", "us", or a strptime
+    format; dwell_ms: "ms" (default), "s"; price_minor: "minor" (default), "major"; propensity: none"""
+    kinds: dict[str, str] = Field(default_factory=dict)
+    """the source's event kind -> ours, e.g. { pv = "view", buy = "purchase" }"""
+    constants: dict[str, str] = Field(default_factory=dict)
+    """canonical column -> a value for every row, e.g. { kind = "purchase" }"""
+    when: tuple[When, ...] = ()
+    """rules applied in order, after constants"""
+    url: str | None = None
+    """sql only: postgresql://… or mysql://…; ${NAME} is read from the environment"""
+    sql_table: str | None = None
+    """sql only: the table to read"""
+    watermark: str | None = None
+    """sql only: an ever-growing column; only rows beyond the last seen value are read"""
+    skip: bool = False
+    """true: keep the block, do not read it"""
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str | None) -> str | None:
+        if value is not None:
+            known_zone(value)
+        return value
+
+    @field_validator("kinds")
+    @classmethod
+    def _known_kinds(cls, value: dict[str, str]) -> dict[str, str]:
+        for ours in value.values():
+            if ours not in KIND_CODES:
+                raise ValueError(f"{ours!r} is no event kind; known: {', '.join(KIND_CODES)}")
+        return value
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> "Source":
+        if self.format == "sql":
+            if not self.url or not self.sql_table:
+                raise ValueError('a source with format = "sql" needs `url` and `sql_table`')
+        elif not self.path:
+            raise ValueError("a source needs `path`")
+        return self
+
+
+class CleanSettings(Section):
+    """What counts as the same, as impossible, and as a robot."""
+
+    same_event_seconds: float = 2.0
+    """the same user, item, kind (and quantity) again within this time is one event, sent twice"""
+    max_dwell_ms: int = 6 * 3600 * 1000
+    """a longer stay is a page left open: dwell is set to null (repaired), the event stays"""
+    max_price_minor: int = 100_000_000
+    """a higher price is impossible"""
+    future_minutes: float = 10.0
+    """an event further in the future than this (clock skew) is quarantined"""
+    earliest: str = "1995-01-01"
+    """an event before this date is quarantined"""
+    bot_events_per_hour: int = 600
+    """a user with more events than this in some hour is a robot"""
+    bot_regularity: float = 0.02
+    """... or one of >= 50 events whose gaps vary less than this (coefficient of variation)"""
+
+
+class FeatureSettings(Section):
+    max_length: int = 200
+    """events of a user's history that models see, newest last"""
+    kinds: tuple[str, ...] = ("view", "favorite", "cart", "purchase", "review", "share")
+    """kinds that enter sequences"""
+
+
+class SplitSettings(Section):
+    """The primary split is by time, one global instant for all users."""
+
+    by: Literal["time", "leave_one_out", "auto"] = "auto"
+    """auto: time where events have times, else leave_one_out (file order is the order)"""
+    test_share: float = Field(0.1, gt=0, lt=0.5)
+    """share of the newest events kept for the test"""
+    validation_share: float = Field(0.1, gt=0, lt=0.5)
+    """share of the events before those, kept for choosing"""
+
+
+class TrainingSettings(Section):
+    seed: int = 42
+    threads: int = Field(2, ge=1)
+    dim: int = 64
+    layers: int = 2
+    heads: int = 2
+    dropout: float = 0.3
+    learning_rate: float = 1e-3
+    batch_users: int = 256
+    max_epochs: int = 40
+    patience: int = 4
+    """epochs without a better validation NDCG@10 before training stops"""
+    max_minutes: float = 60.0
+    """training a model stops (and keeps its best epoch) after this long"""
+
+
+class ServingSettings(Section):
+    exploration: float = Field(0.02, ge=0, le=0.5)
+    """share of answers in which one slot shows an unranked candidate; 0 switches it off"""
+    cache_answers: int = 10_000
+    """answers kept in memory, keyed by (user state, release); 0 switches the cache off"""
+    max_k: int = 100
+    history: int = 200
+    """events kept per user online"""
+    rollback_error_rate: float = Field(0.05, gt=0, le=1)
+    """share of failed answers (of >= 100) at which a new release is rolled back by itself"""
+
+
+class GateSettings(Section):
+    metric: str = "NDCG@10"
+    tolerance: float = 0.02
+    """a release may be worse than the current one by this share of the metric (noise)"""
+
+
+class ScheduleSettings(Section):
+    retrain_minutes: float = 24 * 60.0
+    """models older than this retrain on the next scheduled run; new events show without it"""
+    webhook: str | None = None
+    """told about failures and staleness"""
+    webhook_form: Literal["generic", "dingtalk", "wecom"] = "generic"
+
+
+class Settings(Section):
+    """A whole shop.toml."""
+
+    name: str = "my shop"
+    currency: str = Field("CNY", min_length=3, max_length=3)
+    minor_units: int = Field(100, ge=1)
+    """minor units in one major unit of the currency (100 fen = 1 yuan; 1 for JPY)"""
+    timezone: str = "UTC"
+    """of times that carry no offset"""
+    buckets: int = Field(16, ge=1, le=1024)
+    """user-hash buckets of tables about users; fixed for the life of a workspace"""
+    models: Annotated[tuple[str, ...], Field(min_length=1)] = (
+        "popularity",
+        "item_knn",
+        "sequence_knn",
+        "ease",
+        "transformer",
+    )
+    """built-in names, or "package.module:Class" for your own"""
+    sources: tuple[Source, ...] = ()
+    """none: the plain shape, user_behavior.* and item_data.* in raw/ or in the workspace itself"""
+    clean: CleanSettings = CleanSettings()
+    features: FeatureSettings = FeatureSettings()
+    split: SplitSettings = SplitSettings()
+    training: TrainingSettings = TrainingSettings()
+    serving: ServingSettings = ServingSettings()
+    gate: GateSettings = GateSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        known_zone(value)
+        return value
+
+
+def known_zone(name: str) -> ZoneInfo:
+    """The time zone called `name`; ValueError names the nearest known one."""
+    if name not in available_timezones():
+        near = difflib.get_close_matches(name, available_timezones(), n=1)
+        raise ValueError(
+            f"no time zone {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+        )
+    return ZoneInfo(name)
+
+
+def load(folder: Path) -> Settings:
+    """Read `folder`/shop.toml. NotFound without one; InputError names the key and the reason."""
+    path = folder / "shop.toml"
+    if not path.exists():
+        raise NotFound(
+            "no shop.toml here",
+            where=str(folder),
+            next=f"make one with: shopkeeper init {folder}",
+        )
+    try:
+        return Settings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"not valid TOML: {error}", where=str(path)) from error
+    except ValidationError as error:
+        raise InputError(_explain(error), where=str(path)) from error
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        text = problem["msg"]
+        if problem["type"] == "extra_forbidden":
+            known = _keys_beside(problem["loc"])
+            near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+            text = "unknown key" + (f"; did you mean {near[0]!r}?" if near else f"; known: {known}")
+        lines.append(f"{where}: {text}")
+    return "; ".join(lines)
+
+
+def _keys_beside(loc: tuple[Any, ...]) -> list[str]:
+    """Known keys of the section that the last part of `loc` stands in."""
+    section: type[BaseModel] = Settings
+    for part in loc[:-1]:
+        if isinstance(part, int):
+            continue
+        kind = {"sources": Source, "when": When}.get(str(part))
+        found = kind or section.model_fields[str(part)].annotation
+        if isinstance(found, type) and issubclass(found, BaseModel):
+            section = found
+    return sorted(section.model_fields)
