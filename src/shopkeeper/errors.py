@@ -4,6 +4,7 @@ ShopkeeperError
 ├── InputError    the caller can fix it          HTTP 422   exit 2
 │   ├── NotFound  no such thing                  HTTP 404   exit 2
 │   ├── Denied    not allowed                    HTTP 403   exit 2
+│   │   └── Unauthenticated   we do not know who asks   HTTP 401   exit 2
 │   └── Conflict  somebody else is at it         HTTP 409   exit 2
 ├── NotReady      a step has to run first        HTTP 503   exit 3
 └── SourceError   an outside system failed       HTTP 502   exit 4   `retryable`: can trying again help?
@@ -62,6 +63,13 @@ class Denied(InputError):
 
     status = 403
     code = "denied"
+
+
+class Unauthenticated(Denied):
+    """We do not know who asks."""
+
+    status = 401
+    code = "unauthenticated"
 
 
 class Conflict(InputError):

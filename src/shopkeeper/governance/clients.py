@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from shopkeeper.errors import Denied, InputError, NotFound
+from shopkeeper.errors import Denied, InputError, NotFound, Unauthenticated
 from shopkeeper.words import Kind
 
 BROWSER_KINDS = frozenset(
@@ -250,7 +250,7 @@ class Clients:
         return _client(row)
 
     def check(self, key: str) -> Client:
-        """The client that `key` belongs to. Denied for anything else; never says what was wrong."""
+        """The client that `key` belongs to. Unauthenticated for any other; never says what was wrong."""
         digest = _digest(key)
         with self._lock:
             until, known = self._known.get(digest, (0.0, None))
@@ -268,7 +268,7 @@ class Clients:
         stored = row.digest if row is not None else "0" * 64
         same = hmac.compare_digest(stored, digest)
         if row is None or not same or row.revoked_at is not None:
-            raise Denied(
+            raise Unauthenticated(
                 "this API key is unknown or was revoked",
                 where="Authorization",
                 next="make a new one with: shopkeeper clients add NAME",
