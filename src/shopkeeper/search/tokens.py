@@ -1,0 +1,180 @@
+"""Text -> words, the same way for products and for queries, Chinese and English mixed.
+
+- everything: Unicode NFKC, lower case, accents off Latin letters, control characters out;
+- Chinese: traditional to simplified (OpenCC tw2sp), cut by rjieba in search mode without HMM (with
+  it product words get lost), and every single character apart, for a field of low weight;
+- English and the like: Snowball stems (batteries, battery -> batteri);
+- a number and its unit are one word (8 GB -> 8gb, 500毫升 -> 500ml), a model number is its parts
+  and the whole (wd-40 -> wd, 40, wd40).
+"""
+
+import re
+import threading
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import opencc
+import rjieba
+import tantivy
+
+MAX_TEXT = 20_000
+"""characters of one field that are read; more is a pasted book, not a product"""
+MAX_WORD = 40
+"""characters of one word that are kept"""
+
+_UNITS = {
+    "gb": "gb gigabyte gigabytes",
+    "tb": "tb terabyte terabytes",
+    "mb": "mb megabyte megabytes",
+    "ghz": "ghz",
+    "mhz": "mhz",
+    "hz": "hz",
+    "mah": "mah",
+    "wh": "wh",
+    "kw": "kw",
+    "w": "w watt watts 瓦",
+    "v": "v volt volts 伏",
+    "ml": "ml milliliter milliliters millilitre millilitres 毫升",
+    "l": "l liter liters litre litres 升",
+    "kg": "kg kilogram kilograms kilo kilos 公斤 千克",
+    "mg": "mg 毫克",
+    "g": "g gram grams 克",
+    "mm": "mm millimeter millimeters millimetre millimetres 毫米",
+    "cm": "cm centimeter centimeters centimetre centimetres 厘米 公分",
+    "m": "m meter meters metre metres 米",
+    "inch": "inch inches 英寸 寸",
+    "oz": "oz ounce ounces 盎司",
+    "lb": "lb lbs pound pounds 磅",
+    "ft": "ft feet foot",
+    "mp": "mp megapixel megapixels",
+    "fps": "fps",
+    "rpm": "rpm",
+    "dpi": "dpi",
+    "mbps": "mbps",
+}
+_UNIT = {spelling: unit for unit, spellings in _UNITS.items() for spelling in spellings.split()}
+_HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002ffff\u3007"
+_UNIT_WORDS = "|".join(sorted(map(re.escape, _UNIT), key=len, reverse=True))
+_PIECES = re.compile(
+    rf'(?P<number>\d+(?:[.,]\d+)*)(?:[ \-]?(?P<unit>{_UNIT_WORDS})(?![a-z0-9])|(?P<inch>["″]))'
+    rf"|(?P<han>[{_HAN}]+)"
+    rf"|(?P<word>[^\W_{_HAN}]+(?:[.\-_/'&+][^\W_{_HAN}]+)*\+*)"
+)
+_SPLIT = re.compile(r"[^\W\d_]+|\d+")
+_CONNECTORS = re.compile(r"[.\-_/'&+]+")
+_STEMMER = (
+    tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.raw())
+    .filter(tantivy.Filter.stemmer("english"))
+    .build()
+)
+_LOCAL = threading.local()  # OpenCC converters and analyzers are not shared between threads
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word of a text. `position` counts words; the parts and the whole of a model share it."""
+
+    text: str  # what is indexed: folded, stemmed
+    surface: str  # folded, not stemmed: what a correction shows
+    position: int
+    han: bool = False
+
+
+@lru_cache(maxsize=200_000)
+def stem(word: str) -> str:
+    """The English stem of a folded word; words with digits or other scripts stay as they are."""
+    if len(word) < 3 or not word.isascii() or not word.isalpha():
+        return word
+    found = _STEMMER.analyze(word)
+    return found[0] if found else word
+
+
+def fold(text: str) -> str:
+    """Lower case, compatibility forms and accents off, simplified Chinese, no control characters."""
+    text = unicodedata.normalize("NFKC", text[:MAX_TEXT]).lower()
+    if not text.isascii():
+        parts = unicodedata.normalize("NFD", text)
+        text = unicodedata.normalize(
+            "NFC",
+            "".join(
+                char
+                for before, char in zip("\0" + parts, parts, strict=False)
+                if not (unicodedata.combining(char) and before.isascii())
+            ),
+        )
+        if any("\u3400" <= char <= "\u9fff" for char in text):
+            text = _converter().convert(text)
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def _converter() -> Any:
+    if not hasattr(_LOCAL, "opencc"):
+        _LOCAL.opencc = opencc.OpenCC("tw2sp")
+    return _LOCAL.opencc
+
+
+class Cutter:
+    """Cuts Chinese; holds its own dictionary, which never changes (rjieba refuses changes in use)."""
+
+    def __init__(self, words: tuple[str, ...] = ()) -> None:
+        self._jieba = rjieba.Jieba()
+        for word in words:
+            self._jieba.add_word(word, None, None)
+
+    def cut(self, text: str) -> list[str]:
+        """Words of a folded Chinese run, in order, without overlaps."""
+        return list(self._jieba.cut(text, False))
+
+    def parts(self, word: str) -> list[str]:
+        """The shorter dictionary words inside one word, the word itself last."""
+        return list(self._jieba.cut_for_search(word, False)) if len(word) > 2 else [word]
+
+
+CUTTER = Cutter()
+
+
+def words(text: str, cutter: Cutter = CUTTER) -> list[Word]:
+    """Words of a product text, parts of long ones included, in order."""
+    return list(_words(fold(text), cutter))
+
+
+def _words(text: str, cutter: Cutter) -> Iterator[Word]:
+    at = 0
+    for piece in _PIECES.finditer(text):
+        if piece["number"]:
+            unit = "inch" if piece["inch"] else _UNIT[piece["unit"]]
+            whole = piece["number"].replace(",", ".") + unit
+            yield Word(whole, whole, at)
+            at += 1
+        elif piece["han"]:
+            for cut in cutter.cut(piece["han"]):
+                for part in cutter.parts(cut):
+                    yield Word(part, part, at, han=True)
+                at += 1
+        else:
+            raw = piece["word"]
+            pieces = [part for part in _CONNECTORS.split(raw) if part]
+            for offset, part in enumerate(pieces):
+                part = part[:MAX_WORD]
+                yield Word(stem(part), part, at + offset)
+            if len(pieces) > 1:
+                whole = "".join(pieces)[:MAX_WORD]
+                yield Word(stem(whole), whole, at)
+            at += len(pieces)
+
+
+def characters(text: str) -> list[str]:
+    """The single Chinese characters of a text, in order."""
+    return [char for char in fold(text) if _is_han(char)]
+
+
+def _is_han(char: str) -> bool:
+    return "\u3400" <= char <= "\u9fff" or "\uf900" <= char <= "\ufaff" or char >= "\U00020000"
+
+
+def halves(word: str) -> list[str]:
+    """Letter and digit runs of a word: ps4 -> ps, 4."""
+    return _SPLIT.findall(word)
