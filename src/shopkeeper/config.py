@@ -266,8 +266,8 @@ def _keys_beside(loc: tuple[Any, ...]) -> list[str]:
     for part in loc[:-1]:
         if isinstance(part, int):
             continue
-        kind = {"sources": Source, "when": When}.get(str(part))
-        found = kind or section.model_fields[str(part)].annotation
+        found: Any = {"sources": Source, "when": When}.get(str(part))
+        found = found or section.model_fields[str(part)].annotation
         if isinstance(found, type) and issubclass(found, BaseModel):
             section = found
     return sorted(section.model_fields)

@@ -1,0 +1,78 @@
+"""Bytes that survive a power cut: nothing counts as written before it is fsynced.
+
+A file that others wait for is written under a temporary name, synced, then renamed, and the
+directory is synced too; otherwise the name itself can be lost.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shopkeeper.errors import Conflict
+
+
+def sync_file(path: Path) -> None:
+    """Force the bytes of `path` to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+sync_folder = sync_file  # a directory is synced through the same call
+
+
+def sync_tree(folder: Path) -> None:
+    """Force every file and folder below `folder`, and `folder` itself, to disk."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            sync_file(Path(root) / name)
+        sync_folder(Path(root))
+    sync_folder(folder.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """mkdir -p whose new names are on disk."""
+    missing = []
+    at = folder
+    while not at.exists():
+        missing.append(at)
+        at = at.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        sync_folder(made.parent)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` atomically and durably."""
+    make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+@contextmanager
+def lock(path: Path, *, wait: bool, holder: str = "another process") -> Iterator[None]:
+    """Hold an exclusive lock on `path` (released by the system when the process dies).
+
+    Raises:
+        Conflict: somebody else holds it and `wait` is False.
+    """
+    make_folder(path.parent)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise Conflict(
+                f"{holder} is at work here",
+                where=str(path),
+                next="wait until it is done, or stop it, then try again",
+            ) from error
+        yield

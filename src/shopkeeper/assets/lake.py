@@ -1,0 +1,209 @@
+"""TableStore: one Delta table per asset, whose Parquet files are ours.
+
+Data files are named by the digest of their bytes (`bucket=3/<sha256>.parquet`), so writing the same
+rows twice is writing nothing, and a step that is repeated after a crash ends in the same files.
+delta-rs only keeps the log: a commit adds and removes files, with the asset's version number as
+application transaction. Everything is fsynced here, files before the commit and the log after it.
+
+Which Delta version an asset version is stands in the catalogue, not here: a commit that the
+catalogue never heard of (a crash in between) is an orphan, and the next commit sets the table to
+what it should hold whatever the head says.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction, RemoveAction
+
+from shopkeeper.assets import durable
+from shopkeeper.errors import InputError
+
+# Delta has no unsigned numbers
+_SIGNED: dict[Any, Any] = {
+    pl.UInt8: pl.Int16,
+    pl.UInt16: pl.Int32,
+    pl.UInt32: pl.Int64,
+    pl.UInt64: pl.Int64,
+    pl.Categorical: pl.String,
+}
+_COMMIT_TRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One Parquet file of a table."""
+
+    path: str  # relative to the table, "bucket=3/<digest>.parquet"
+    bucket: int
+    rows: int
+    size: int
+
+    @property
+    def digest(self) -> str:
+        return Path(self.path).stem
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class TableStore:
+    """The Delta table of one asset at `root`."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.root = root
+        self.name = name
+
+    def write_file(self, frame: pl.DataFrame, bucket: int) -> DataFile:
+        """Write one data file, invisible until `commit`. Not yet synced: see `sync`."""
+        folder = self.root / f"bucket={bucket}"
+        durable.make_folder(folder)
+        temporary = folder / f".{os.getpid()}-{time.monotonic_ns()}.part"
+        try:
+            frame.write_parquet(temporary, compression="zstd", compression_level=1, statistics=True)
+            with temporary.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()[:40]
+            size = temporary.stat().st_size
+            temporary.replace(folder / f"{digest}.parquet")
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise InputError(
+                f"could not write a data file: {error.strerror or error}",
+                where=str(folder),
+                next="free some disk space and run again; what was committed is unharmed",
+            ) from error
+        return DataFile(f"bucket={bucket}/{digest}.parquet", bucket, frame.height, size)
+
+    def sync(self, files: Iterable[DataFile]) -> None:
+        """Force data files and their folders to disk."""
+        folders = set()
+        for file in files:
+            path = self.root / file.path
+            durable.sync_file(path)
+            folders.add(path.parent)
+        for folder in folders:
+            durable.sync_folder(folder)
+        durable.sync_folder(self.root)
+
+    def files(self, version: int) -> list[DataFile]:
+        """The data files of Delta version `version`."""
+        return _files(DeltaTable(str(self.root), version=version))
+
+    def commit(
+        self, target: list[DataFile], schema: pl.Schema, number: int, metadata: dict[str, str]
+    ) -> int:
+        """Make the table hold exactly `target`; returns the Delta version that does.
+
+        Args:
+            target: all files the table shall consist of; those not yet in the table must exist.
+            schema: of the data files (without `bucket`).
+            number: version number of the asset, recorded as application transaction.
+            metadata: goes into the commit (run id, digest).
+        """
+        self.sync(target)
+        columns = pl.Schema({**schema, "bucket": pl.Int32()})
+        delta_schema = Schema.from_arrow(columns)
+        for attempt in range(_COMMIT_TRIES):
+            try:
+                version = self._commit(target, delta_schema, number, metadata)
+                break
+            except CommitFailedError:
+                if attempt == _COMMIT_TRIES - 1:
+                    raise
+                time.sleep(0.01 * 2 ** min(attempt, 6))
+        log = self.root / "_delta_log"
+        for entry in log.iterdir():
+            if entry.suffix == ".json" and int(entry.stem) in (0, version):
+                durable.sync_file(entry)
+        durable.sync_folder(log)
+        return version
+
+    def _commit(
+        self, target: list[DataFile], schema: Schema, number: int, metadata: dict[str, str]
+    ) -> int:
+        if not DeltaTable.is_deltatable(str(self.root)):
+            durable.make_folder(self.root)
+            DeltaTable.create(str(self.root), schema=schema, partition_by=["bucket"])
+            durable.sync_folder(self.root)
+        table = DeltaTable(str(self.root))
+        head = {file.path: file for file in _files(table)}
+        wanted = {file.path: file for file in target}
+        now = int(time.time() * 1000)
+        adds: list[AddAction | RemoveAction] = [
+            AddAction(
+                file.path,
+                file.size,
+                {"bucket": str(file.bucket)},
+                now,
+                True,
+                json.dumps({"numRecords": file.rows}),
+            )
+            for path, file in wanted.items()
+            if path not in head
+        ]
+        changed = table.schema().to_json() != schema.to_json()
+        kept = wanted.keys() & head.keys()
+        if changed and kept:
+            _add_columns(table, schema)
+            table = DeltaTable(str(self.root))
+            changed = table.schema().to_json() != schema.to_json()
+        if changed and kept:
+            raise InputError(
+                f"{self.name}: columns changed in a way that needs every row written anew",
+                where=str(self.root),
+                next="run the step with --force",
+            )
+        removals = [
+            RemoveAction(
+                path, True, now, size=file.size, partition_values={"bucket": str(file.bucket)}
+            )
+            for path, file in head.items()
+            if path not in wanted
+        ]
+        properties = CommitProperties(
+            custom_metadata=metadata, app_transactions=[Transaction(self.name, number)]
+        )
+        if changed:  # overwrite removes all files by itself and takes the new schema
+            table.create_write_transaction(
+                adds, "overwrite", schema, ["bucket"], commit_properties=properties
+            )
+        elif adds or removals:
+            table.create_write_transaction(
+                [*adds, *removals], "append", schema, ["bucket"], commit_properties=properties
+            )
+        table = DeltaTable(str(self.root))
+        if {file.path for file in _files(table)} != wanted.keys():
+            raise CommitFailedError(f"{self.name}: another writer came in between")
+        return int(table.version())
+
+
+def signed(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with types that Delta knows."""
+    return frame.cast({c: _SIGNED[t] for c, t in frame.schema.items() if t in _SIGNED})
+
+
+def _files(table: DeltaTable) -> list[DataFile]:
+    actions = pl.DataFrame(table.get_add_actions(flatten=True))
+    if actions.is_empty():
+        return []
+    picked = actions.select("path", "partition.bucket", "num_records", "size_bytes")
+    files = [
+        DataFile(path, int(bucket), int(rows), int(size))
+        for path, bucket, rows, size in picked.iter_rows()
+    ]
+    return sorted(files, key=lambda file: (file.bucket, file.path))
+
+
+def _add_columns(table: DeltaTable, schema: Schema) -> None:
+    known = {field.name for field in table.schema().fields}
+    new = [field for field in schema.fields if field.name not in known]
+    if new:
+        table.alter.add_columns(new)

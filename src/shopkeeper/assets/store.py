@@ -1,0 +1,594 @@
+"""Assets: the one read path and the one write path of a workspace.
+
+    with assets.run("clean", reads=["raw.events"], parameters={...}, code="…") as run:
+        for bucket in range(assets.buckets):
+            raw = run.read("raw.events", buckets=[bucket])
+            run.table("clean.events").put(clean(raw), bucket=bucket)
+
+What a run writes becomes visible when its block ends, all of it in one catalogue transaction, or
+not at all. Reads carry a principal and a purpose, and a run may read only what it declared: lineage
+is what was read, not what somebody remembered to write down.
+"""
+
+import hashlib
+import json
+import os
+import resource
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+from uuid import uuid4
+
+import polars as pl
+import sqlalchemy as sa
+
+from shopkeeper.assets import catalog as tables
+from shopkeeper.assets import durable
+from shopkeeper.assets.catalog import Catalog, Version, now
+from shopkeeper.assets.lake import DataFile, TableStore, signed
+from shopkeeper.assets.provenance import git_state
+from shopkeeper.errors import InputError, NotFound, NotReady
+from shopkeeper.governance.access import OWNER, Principal, check_read
+from shopkeeper.words import Grade, Purpose
+
+Mode = Literal["replace", "append", "buckets"]
+
+
+class Assets:
+    """The assets of the workspace at `folder`."""
+
+    def __init__(self, folder: Path, *, buckets: int = 16) -> None:
+        self.root = folder / "store"
+        self.buckets = buckets
+        self.catalog = Catalog(self.root / "catalog.db")
+
+    def close(self) -> None:
+        self.catalog.close()
+
+    # reading
+
+    def exists(self, name: str) -> bool:
+        return self.catalog.current(name) is not None
+
+    def current(self, name: str) -> Version:
+        """The current version. NotReady: there is none yet."""
+        version = self.catalog.current(name)
+        if version is None:
+            raise NotReady(
+                f"there is no {name} yet", where=name, next="make it with: shopkeeper run"
+            )
+        return version
+
+    def version(self, name: str, version: str | int | None = None) -> Version:
+        """Version `version` of an asset: a number, "asset@number", or None for the current one."""
+        if version is None:
+            return self.current(name)
+        number = str(version).rpartition("@")[2]
+        found = self.catalog.version(f"{name}@{number}")
+        if found is None:
+            known = [v.number for v in self.catalog.history(name)]
+            raise NotFound(f"{name} has no version {number}; it has {known}", where=name)
+        return found
+
+    def scan(
+        self,
+        name: str,
+        *,
+        by: Principal,
+        purpose: Purpose,
+        version: str | int | None = None,
+        buckets: Sequence[int] | None = None,
+    ) -> pl.LazyFrame:
+        """The rows of a table, lazily; of `buckets` only, if given."""
+        check_read(by, purpose, name)
+        found = self.version(name, version)
+        if found.delta_version is None:
+            raise InputError(f"{name} is no table", where=name, next="open it as a folder")
+        store = self._store(name)
+        files = store.files(found.delta_version)
+        paths = [
+            store.root / file.path for file in files if buckets is None or file.bucket in buckets
+        ]
+        if not paths:
+            return pl.LazyFrame(schema=_schema_from(found.schema))
+        return pl.scan_parquet(
+            paths, hive_partitioning=False, missing_columns="insert", glob=False
+        ).select(list(found.schema))
+
+    def read(
+        self,
+        name: str,
+        *,
+        by: Principal,
+        purpose: Purpose,
+        version: str | int | None = None,
+        buckets: Sequence[int] | None = None,
+    ) -> pl.DataFrame:
+        """The rows of a table."""
+        return self.scan(name, by=by, purpose=purpose, version=version, buckets=buckets).collect()
+
+    def folder(
+        self, name: str, *, by: Principal, purpose: Purpose, version: str | int | None = None
+    ) -> Path:
+        """The folder of an asset that is files (a model, an index, a report). Read only."""
+        check_read(by, purpose, name)
+        found = self.version(name, version)
+        if found.delta_version is not None:
+            raise InputError(f"{name} is a table", where=name, next="read it as a table")
+        return self._files_folder(name, found.digest)
+
+    # writing
+
+    @contextmanager
+    def run(
+        self,
+        step: str,
+        *,
+        reads: Sequence[str] = (),
+        parameters: Mapping[str, Any] | None = None,
+        code: str = "",
+        by: Principal = OWNER,
+        purpose: Purpose = Purpose.OPERATE,
+    ) -> Iterator["Run"]:
+        """Do one step; see the module's example. A failed run is recorded and changes nothing."""
+        run = Run(self, step, tuple(reads), dict(parameters or {}), code, by, purpose)
+        run.start()
+        try:
+            yield run
+            run.finish()
+        except BaseException as error:
+            run.fail(error)
+            raise
+
+    def run_key(
+        self, step: str, reads: Sequence[str], parameters: Mapping[str, Any], code: str
+    ) -> str:
+        """Digest of all that decides a step's result: step, inputs, parameters, code."""
+        inputs = []
+        for name in sorted(reads):
+            version = self.catalog.current(name)
+            inputs.append([name, version.digest if version else None])
+        text = json.dumps([step, inputs, parameters, code], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def fresh(self, key: str) -> dict[str, Any] | None:
+        """The run with this key whose outputs are all still current, or None."""
+        run = self.catalog.done_run(key)
+        if run is None:
+            return None
+        for version_id in self.catalog.outputs(run["id"]):
+            current = self.catalog.current(version_id.rpartition("@")[0])
+            if current is None or current.id != version_id:
+                return None
+        return run
+
+    def _store(self, name: str) -> TableStore:
+        layer, _, rest = name.partition(".")
+        return TableStore(self.root / "lake" / layer / rest, name)
+
+    def _files_folder(self, name: str, digest: str) -> Path:
+        layer, _, rest = name.partition(".")
+        return self.root / "files" / layer / rest / digest[:32]
+
+
+class TableWriter:
+    """Collects the data files of one table within a run."""
+
+    def __init__(self, run: "Run", name: str, mode: Mode) -> None:
+        self.run = run
+        self.name = name
+        self.mode = mode
+        self.store = run.assets._store(name)
+        self.files: list[DataFile] = []
+        self.schema: pl.Schema | None = None
+        self.description = ""
+        self.grade = Grade.INTERNAL
+        self.contract: tuple[str, str] | None = None
+        self.quality: dict[str, Any] | None = None
+        self.notes: dict[str, Any] = {}
+        self.emptied: set[int] = set()
+
+    @property
+    def rows(self) -> int:
+        return sum(file.rows for file in self.files)
+
+    def put(self, frame: pl.DataFrame, bucket: int = 0) -> None:
+        """Add rows of one bucket. An empty frame still tells the columns."""
+        frame = signed(frame)
+        if self.schema is not None and frame.schema != self.schema:
+            raise ValueError(f"{self.name}: {frame.schema} does not match {self.schema}")
+        self.schema = frame.schema
+        self.emptied.add(bucket)
+        if frame.height:
+            self.files.append(self.store.write_file(frame, bucket))
+
+    def keep(self, files: Sequence[DataFile], schema: pl.Schema) -> None:
+        """Add data files that are already there (a bucket whose inputs did not change)."""
+        self.schema = self.schema or schema
+        self.files.extend(files)
+
+
+class Run:
+    """One execution of a step. Made by `Assets.run`."""
+
+    def __init__(
+        self,
+        assets: Assets,
+        step: str,
+        reads: tuple[str, ...],
+        parameters: dict[str, Any],
+        code: str,
+        by: Principal,
+        purpose: Purpose,
+    ) -> None:
+        self.assets = assets
+        self.step = step
+        self.reads = reads
+        self.parameters = parameters
+        self.code = code
+        self.by = by
+        self.purpose = purpose
+        self.id = uuid4().hex
+        self.key = assets.run_key(step, reads, parameters, code)
+        self.notes: dict[str, Any] = {}
+        self.made: list[Version] = []
+        self._inputs: set[str] = set()
+        self._tables: dict[str, TableWriter] = {}
+        self._folders: dict[str, dict[str, Any]] = {}
+        self._positions: list[dict[str, Any]] = []
+        self._wall = time.monotonic()
+        self._cpu = _cpu_seconds()
+
+    # within the block
+
+    def scan(self, name: str, *, buckets: Sequence[int] | None = None) -> pl.LazyFrame:
+        """A declared input, lazily; its version becomes part of the lineage."""
+        version = self._input(name)
+        return self.assets.scan(
+            name, by=self.by, purpose=self.purpose, version=version.number, buckets=buckets
+        )
+
+    def read(self, name: str, *, buckets: Sequence[int] | None = None) -> pl.DataFrame:
+        return self.scan(name, buckets=buckets).collect()
+
+    def folder(self, name: str) -> Path:
+        version = self._input(name)
+        return self.assets.folder(name, by=self.by, purpose=self.purpose, version=version.number)
+
+    def has(self, name: str) -> bool:
+        """Whether a declared input exists."""
+        if name not in self.reads:
+            raise ValueError(f"step {self.step} reads {name} but does not declare it")
+        return self.assets.exists(name)
+
+    def _input(self, name: str) -> Version:
+        if name not in self.reads:
+            raise ValueError(f"step {self.step} reads {name} but does not declare it")
+        version = self.assets.current(name)
+        self._inputs.add(version.id)
+        return version
+
+    def table(self, name: str, mode: Mode = "replace", **about: Any) -> TableWriter:
+        """The writer of an output table.
+
+        Args:
+            name: the asset.
+            mode: "replace" all rows; "append" to them; "buckets": replace the buckets put.
+            about: description, grade, contract=(name, version), quality, notes.
+        """
+        if name not in self._tables:
+            self._tables[name] = TableWriter(self, name, mode)
+        writer = self._tables[name]
+        for key, value in about.items():
+            setattr(writer, key, value)
+        return writer
+
+    def files(
+        self,
+        name: str,
+        fill: Callable[[Path], None],
+        *,
+        kind: str = "files",
+        description: str = "",
+        grade: Grade = Grade.INTERNAL,
+        notes: Mapping[str, Any] | None = None,
+        quality: dict[str, Any] | None = None,
+    ) -> Path:
+        """Make an asset that is a folder of files; `fill` writes into an empty folder."""
+        folder = self.assets.root / "files" / f".{self.id}-{name}"
+        durable.make_folder(folder)
+        fill(folder)
+        digest = _folder_digest(folder)
+        self._folders[name] = {
+            "folder": folder,
+            "digest": digest,
+            "kind": kind,
+            "description": description,
+            "grade": grade,
+            "notes": dict(notes or {}),
+            "quality": quality,
+        }
+        return folder
+
+    def note(self, key: str, value: Any) -> None:
+        """Put a JSON value into the run's record."""
+        self.notes[key] = value
+
+    def position(
+        self, asset: str, source: str, file: str, position: Mapping[str, Any], settings: str
+    ) -> None:
+        """Remember how far a source file was read; saved with the rows, never without them."""
+        self._positions.append(
+            {
+                "asset": asset,
+                "source": source,
+                "file": file,
+                "position": dict(position),
+                "settings": settings,
+            }
+        )
+
+    def checkpoint(self, settings: str) -> None:
+        """Save what was put so far, so that a killed run resumes here; still invisible."""
+        for writer in self._tables.values():
+            writer.store.sync(writer.files)
+        with self.assets.catalog.write() as connection:
+            for writer in self._tables.values():
+                for file in writer.files:
+                    _upsert(
+                        connection,
+                        tables.staged_files,
+                        {"asset": writer.name, "path": file.path},
+                        {"settings": settings, "file": file.as_dict()},
+                    )
+            self._save_positions(connection, staged=True)
+
+    def resume(self, writer: TableWriter, settings: str, schema: pl.Schema) -> None:
+        """Take up what a killed run had saved with `checkpoint`."""
+        found = self.assets.catalog.staged(writer.name, settings)
+        if found:
+            writer.keep([DataFile(**file) for file in found], schema)
+
+    # the ends
+
+    def start(self) -> None:
+        commit, dirty = git_state()
+        with self.assets.catalog.write() as connection:
+            connection.execute(
+                tables.runs.insert().values(
+                    id=self.id,
+                    step=self.step,
+                    key=self.key,
+                    code_digest=self.code,
+                    git_commit=commit,
+                    git_dirty=dirty,
+                    parameters=json.loads(json.dumps(self.parameters, default=str)),
+                    notes={},
+                    started_at=now(),
+                    outcome="running",
+                )
+            )
+
+    def finish(self) -> None:
+        """Commit everything: Delta tables, then folders, then all of it in the catalogue."""
+        new: list[tuple[Version, dict[str, Any], bool]] = []
+        with durable.lock(self.assets.root / ".commit.lock", wait=True):
+            for name, writer in self._tables.items():
+                new.append(self._commit_table(name, writer))
+            for name, made in self._folders.items():
+                new.append(self._commit_folder(name, made))
+            with self.assets.catalog.write() as connection:
+                for version, about, is_new in new:
+                    if is_new:
+                        connection.execute(
+                            tables.versions.insert().values(
+                                id=version.id, **{f: getattr(version, f) for f in _VERSION_FIELDS}
+                            )
+                        )
+                    _upsert(
+                        connection,
+                        tables.assets,
+                        {"name": version.asset},
+                        {**about, "current": version.id},
+                        insert_only={"created_at": now()},
+                    )
+                    connection.execute(
+                        tables.run_outputs.insert().values(run_id=self.id, version_id=version.id)
+                    )
+                for version_id in sorted(self._inputs):
+                    connection.execute(
+                        tables.run_inputs.insert().values(run_id=self.id, version_id=version_id)
+                    )
+                for name in self._tables:
+                    connection.execute(
+                        tables.staged_files.delete().where(tables.staged_files.c.asset == name)
+                    )
+                    connection.execute(
+                        tables.positions.update()
+                        .where(tables.positions.c.asset == name)
+                        .values(staged=False)
+                    )
+                self._save_positions(connection, staged=False)
+                connection.execute(self._end("done"))
+        self.made = [version for version, _, _ in new]
+
+    def fail(self, error: BaseException) -> None:
+        for made in self._folders.values():
+            shutil.rmtree(made["folder"], ignore_errors=True)
+        text = "".join(traceback.format_exception_only(error)).strip()
+        with self.assets.catalog.write() as connection:
+            connection.execute(self._end("failed", text))
+
+    def _end(self, outcome: str, error: str | None = None) -> sa.Update:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return (
+            tables.runs.update()
+            .where(tables.runs.c.id == self.id)
+            .values(
+                outcome=outcome,
+                error=error,
+                notes=json.loads(json.dumps(self.notes, default=str)),
+                finished_at=now(),
+                seconds=time.monotonic() - self._wall,
+                cpu_seconds=_cpu_seconds() - self._cpu,
+                peak_rss_mb=peak,
+            )
+        )
+
+    def _save_positions(self, connection: sa.Connection, *, staged: bool) -> None:
+        for row in self._positions:
+            key = {name: row[name] for name in ("asset", "source", "file")}
+            values = {"position": row["position"], "settings": row["settings"], "staged": staged}
+            _upsert(connection, tables.positions, key, values)
+        self._positions = []
+
+    def _commit_table(self, name: str, writer: TableWriter) -> tuple[Version, dict[str, Any], bool]:
+        base = self.assets.catalog.current(name)
+        old: list[DataFile] = []
+        if base is not None and base.delta_version is not None and writer.mode != "replace":
+            old = writer.store.files(base.delta_version)
+            if writer.mode == "buckets":
+                old = [file for file in old if file.bucket not in writer.emptied]
+        schema = writer.schema
+        if schema is None:
+            if base is None:
+                raise ValueError(f"{name}: nothing was put, not even an empty frame")
+            schema = _schema_from(base.schema)
+        target = list({file.path: file for file in [*old, *writer.files]}.values())
+        target.sort(key=lambda file: (file.bucket, file.path))
+        columns = {column: str(kind) for column, kind in schema.items()}
+        if base is not None and writer.mode != "replace":
+            columns = {**base.schema, **columns}
+        digest = _digest([[f.bucket, f.digest, f.rows] for f in target] + [columns])
+        about = _about("table", writer.description, writer.grade, writer.contract)
+        if base is not None and base.digest == digest:
+            return base, about, False
+        number = self._next_number(name)
+        delta_version = writer.store.commit(
+            target, _schema_from(columns), number, {"run_id": self.id, "digest": digest}
+        )
+        version = Version(
+            asset=name,
+            number=number,
+            digest=digest,
+            delta_version=delta_version,
+            schema=columns,
+            rows=sum(file.rows for file in target),
+            bytes=sum(file.size for file in target),
+            contract_version=writer.contract[1] if writer.contract else None,
+            quality=writer.quality,
+            notes=writer.notes,
+            run_id=self.id,
+            created_at=now(),
+        )
+        return version, about, True
+
+    def _commit_folder(
+        self, name: str, made: dict[str, Any]
+    ) -> tuple[Version, dict[str, Any], bool]:
+        base = self.assets.catalog.current(name)
+        about = _about(made["kind"], made["description"], made["grade"], None)
+        home = self.assets._files_folder(name, made["digest"])
+        if home.exists():
+            shutil.rmtree(made["folder"])
+        else:
+            durable.make_folder(home.parent)
+            durable.sync_tree(made["folder"])
+            os.replace(made["folder"], home)
+            durable.sync_folder(home.parent)
+        if base is not None and base.digest == made["digest"]:
+            return base, about, False
+        version = Version(
+            asset=name,
+            number=self._next_number(name),
+            digest=made["digest"],
+            delta_version=None,
+            schema={},
+            rows=None,
+            bytes=sum(path.stat().st_size for path in home.rglob("*") if path.is_file()),
+            contract_version=None,
+            quality=made["quality"],
+            notes=made["notes"],
+            run_id=self.id,
+            created_at=now(),
+        )
+        return version, about, True
+
+    def _next_number(self, name: str) -> int:
+        history = self.assets.catalog.history(name)
+        return history[0].number + 1 if history else 1
+
+
+_VERSION_FIELDS = tuple(Version.__dataclass_fields__)
+
+
+def _about(
+    kind: str, description: str, grade: Grade, contract: tuple[str, str] | None
+) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "owner": OWNER.name,
+        "description": description,
+        "grade": grade.value,
+        "contract": contract[0] if contract else None,
+    }
+
+
+def _upsert(
+    connection: sa.Connection,
+    table: sa.Table,
+    key: Mapping[str, Any],
+    values: Mapping[str, Any],
+    insert_only: Mapping[str, Any] | None = None,
+) -> None:
+    where = sa.and_(*(table.c[name] == value for name, value in key.items()))
+    updated = connection.execute(table.update().where(where).values(**values))
+    if not updated.rowcount:
+        connection.execute(table.insert().values(**key, **values, **(insert_only or {})))
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _folder_digest(folder: Path) -> str:
+    entries = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            entries.append([str(path.relative_to(folder)), digest])
+    return _digest(entries)
+
+
+def _cpu_seconds() -> float:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+_TYPES: dict[str, Any] = {
+    str(kind): kind
+    for kind in (
+        pl.String(),
+        pl.Int8(),
+        pl.Int16(),
+        pl.Int32(),
+        pl.Int64(),
+        pl.Float32(),
+        pl.Float64(),
+        pl.Boolean(),
+        pl.Binary(),
+        pl.Date(),
+        pl.Datetime("us", "UTC"),
+    )
+}
+_TYPES |= {str(pl.List(kind)): pl.List(kind) for kind in list(_TYPES.values())}
+
+
+def _schema_from(columns: Mapping[str, str]) -> pl.Schema:
+    return pl.Schema({name: _TYPES[kind] for name, kind in columns.items()})
