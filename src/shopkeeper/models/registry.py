@@ -1,0 +1,92 @@
+"""The models there are, and a user's own by "package.module:Class"."""
+
+import difflib
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+from shopkeeper.errors import InputError, NotFound, NotReady
+from shopkeeper.models.ease import Ease
+from shopkeeper.models.item_knn import ItemKnn
+from shopkeeper.models.popularity import Popularity
+from shopkeeper.models.protocol import Model
+from shopkeeper.models.sequence_knn import SequenceKnn
+
+MODELS: dict[str, type[Model]] = {
+    model.name: model for model in (Popularity, ItemKnn, SequenceKnn, Ease)
+}
+NEEDED = ("name", "fit", "scores", "predict", "save", "load")
+FILE = "model.json"
+
+
+def resolve(name: str, folder: Path | None = None) -> type[Model]:
+    """The class called `name`: a built-in name, or "package.module:Class".
+
+    Args:
+        folder: also looked in for a user's own modules (the workspace).
+    Raises:
+        NotFound: no such built-in name, module or class; InputError: the class is no Model.
+    """
+    if ":" not in name:
+        if name in MODELS:
+            return MODELS[name]
+        near = difflib.get_close_matches(name, MODELS, n=1)
+        raise NotFound(
+            f"no model {name!r}; known: {', '.join(MODELS)}",
+            where="models",
+            next=f"did you mean {near[0]!r}?"
+            if near
+            else 'your own class is named "package.module:Class"',
+        )
+    module_name, _, class_name = name.partition(":")
+    if folder is not None and str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise NotFound(
+            f"no module {module_name!r} for model {name!r} ({error})",
+            where="models",
+            next="put it beside shop.toml or install it into this environment",
+        ) from error
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type):
+        classes = [key for key, value in vars(module).items() if isinstance(value, type)]
+        raise NotFound(
+            f"module {module_name!r} has no class {class_name!r}; it has: {', '.join(classes)}",
+            where="models",
+        )
+    missing = [part for part in NEEDED if not hasattr(found, part)]
+    if missing:
+        raise InputError(
+            f"{name!r} is no model: it lacks {', '.join(missing)}",
+            where="models",
+            next="see shopkeeper/models/protocol.py for what a model has",
+        )
+    return cast(type[Model], found)
+
+
+def spelling(model: Model) -> str:
+    """The name by which `resolve` finds the class of `model` again."""
+    kind = type(model)
+    if MODELS.get(kind.name) is kind:
+        return kind.name
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def save(model: Model, folder: Path) -> None:
+    """Write `model` and the name of its class into `folder`, which exists."""
+    model.save(folder)
+    text = json.dumps({"model": spelling(model), "name": model.name}, indent=1)
+    (folder / FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def load(folder: Path, workspace: Path | None = None) -> Model:
+    """The model that `save` wrote; NotReady where there is none."""
+    path = folder / FILE
+    if not path.exists():
+        raise NotReady("no model here", where=str(folder), next="train one with: shopkeeper train")
+    about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return resolve(about["model"], workspace).load(folder)
