@@ -1,0 +1,8 @@
+"""The demo marketplace: simulated, with known truth. It writes raw files and shop.toml, nothing else.
+
+What it says of quality is about a simulation; claims are made on public data (docs/benchmarks.md).
+"""
+
+from shopkeeper.demo.marketplace import write
+
+__all__ = ["write"]
