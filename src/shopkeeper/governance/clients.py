@@ -121,7 +121,7 @@ class Clients:
         self._lock = threading.Lock()
         self._known: dict[str, tuple[float, Client]] = {}  # digest -> (until, client)
         self._touched: dict[str, float] = {}
-        self._any: tuple[float, bool] = (0.0, False)
+        self._active: tuple[float, bool, frozenset[str]] = (0.0, False, frozenset())
 
     @classmethod
     def of(cls, folder: Path) -> Self:
@@ -193,7 +193,7 @@ class Clients:
                     created_at=client.created_at,
                 )
             )
-        self._any = (0.0, False)
+        self._active = (0.0, False, frozenset())
         return client, key
 
     def all(self) -> list[Client]:
@@ -206,15 +206,22 @@ class Clients:
 
     def any_active(self) -> bool:
         """Is there any key that works? Looked up at most every REMEMBER_SECONDS."""
-        until, answer = self._any
-        if time.monotonic() < until:
-            return answer
+        return self._look()[1]
+
+    def origins(self) -> frozenset[str]:
+        """All web origins that some working publishable key may be used from."""
+        return self._look()[2]
+
+    def _look(self) -> tuple[float, bool, frozenset[str]]:
+        if time.monotonic() < self._active[0]:
+            return self._active
         with self._engine.connect() as connection:
             found = connection.execute(
-                sa.select(_clients.c.client_id).where(_clients.c.revoked_at.is_(None)).limit(1)
-            ).first()
-        self._any = (time.monotonic() + REMEMBER_SECONDS, found is not None)
-        return found is not None
+                sa.select(_clients.c.origins).where(_clients.c.revoked_at.is_(None))
+            ).all()
+        origins = frozenset(origin for (some,) in found for origin in some)
+        self._active = (time.monotonic() + REMEMBER_SECONDS, bool(found), origins)
+        return self._active
 
     def revoke(self, name_or_id: str) -> Client:
         """Make a client's key useless, at once here and within REMEMBER_SECONDS elsewhere.
@@ -246,7 +253,7 @@ class Clients:
             ).one()
         with self._lock:
             self._known.clear()
-        self._any = (0.0, False)
+        self._active = (0.0, False, frozenset())
         return _client(row)
 
     def check(self, key: str) -> Client:

@@ -1,0 +1,139 @@
+"""Recommendations, search, suggestions, similar items, and the trace of an answer."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from shopkeeper.api.bodies import AnswerOut, Id, SearchOut, Sort, parse_filters, reply
+from shopkeeper.api.doors import Keeper, Visitor
+from shopkeeper.api.gauges import Gauges
+from shopkeeper.errors import InputError
+from shopkeeper.words import Scene
+
+router = APIRouter(tags=["answers"])
+
+K = Annotated[int, Field(ge=1, le=100, description="how many items")]
+Ids = Annotated[
+    list[str], Field(max_length=50, description="item ids, repeated or separated by commas")
+]
+FilterTexts = Annotated[
+    list[str],
+    Field(max_length=50, description="field:value or field:low..high; repeat for more"),
+]
+MAX_IDS = 500
+
+
+class Params(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    key: str | None = Field(None, description="a publishable key, where no header can be sent")
+
+
+class RecommendParams(Params):
+    user_id: Id | None = None
+    session_id: Id | None = None
+    scene: Scene = Scene.HOME
+    item_id: Annotated[Id | None, Field(description="the item looked at, for scene=item")] = None
+    history: Annotated[
+        list[str], Field(max_length=50, description="item ids, oldest first, of an unknown visitor")
+    ] = []
+    k: K = 20
+    exclude: Ids = []
+    filter: FilterTexts = []
+    explain: bool = False
+
+
+class SearchParams(Params):
+    q: Annotated[str, Field(min_length=1, max_length=200)]
+    user_id: Id | None = None
+    session_id: Id | None = None
+    k: K = 20
+    page: Annotated[int, Field(ge=1, le=1_000)] = 1
+    filter: FilterTexts = []
+    sort: Sort = "relevance"
+
+
+class SuggestParams(Params):
+    q: Annotated[str, Field(min_length=1, max_length=100)]
+    k: Annotated[int, Field(ge=1, le=20)] = 8
+
+
+class SimilarParams(Params):
+    k: K = 20
+
+
+@router.get("/recommendations", response_model=AnswerOut)
+def recommendations(
+    request: Request, params: Annotated[RecommendParams, Query()], _: Visitor
+) -> Response:
+    """Items for a user, a visitor's session or a history, best first; never an empty page."""
+    if params.scene is Scene.ITEM and params.item_id is None:
+        raise InputError(
+            "scene=item needs to know which item", where="query.item_id", next="add item_id=…"
+        )
+    answer = request.app.state.shop.service.recommend(
+        user_id=params.user_id,
+        session_id=params.session_id,
+        scene=params.scene,
+        item_id=params.item_id,
+        history=split_ids(params.history, "query.history") or None,
+        k=params.k,
+        exclude=split_ids(params.exclude, "query.exclude"),
+        filters=parse_filters(params.filter),
+        explain=params.explain,
+    )
+    gauges_of(request).answered("recommend", answer.degraded)
+    return reply(answer)
+
+
+@router.get("/search", response_model=SearchOut)
+def search(request: Request, params: Annotated[SearchParams, Query()], _: Visitor) -> Response:
+    """Items for a query, best first, and how strictly they match; never an empty page."""
+    answer = request.app.state.shop.service.search(
+        params.q,
+        user_id=params.user_id,
+        session_id=params.session_id,
+        k=params.k,
+        page=params.page,
+        filters=parse_filters(params.filter),
+        sort=params.sort,
+    )
+    gauges_of(request).answered("search", answer.degraded)
+    return reply(answer)
+
+
+@router.get("/suggest")
+def suggest(request: Request, params: Annotated[SuggestParams, Query()], _: Visitor) -> Response:
+    """Queries that begin with what was typed."""
+    return reply({"suggestions": request.app.state.shop.service.suggest(params.q, params.k)})
+
+
+@router.get("/items/{item_id:path}/similar", response_model=AnswerOut)
+def similar(
+    request: Request, item_id: Id, params: Annotated[SimilarParams, Query()], _: Visitor
+) -> Response:
+    """Items that the same people want."""
+    answer = request.app.state.shop.service.similar(item_id, params.k)
+    gauges_of(request).answered("similar", answer.degraded)
+    return reply(answer)
+
+
+@router.get("/answers/{answer_id}")
+def trace(request: Request, answer_id: Id, _: Keeper) -> Response:
+    """Where an answer came from: candidates, scores, models, snapshot, and what became of it."""
+    return reply(request.app.state.shop.service.trace(answer_id))
+
+
+def split_ids(texts: list[str], where: str) -> list[str]:
+    """`["a,b", "c"]` -> `["a", "b", "c"]`. InputError over MAX_IDS."""
+    ids = [part for text in texts for part in text.split(",") if part]
+    if len(ids) > MAX_IDS:
+        raise InputError(f"{len(ids)} ids; at most {MAX_IDS} are read", where=where)
+    return ids
+
+
+def gauges_of(request: Request) -> Gauges:
+    gauges: Gauges = request.app.state.gauges
+    return gauges
