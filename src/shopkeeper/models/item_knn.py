@@ -97,7 +97,8 @@ def _had(sequences: Sequences, items: int) -> sp.csr_array:
     """(U, M) float32: 1 where the user had the item, however often."""
     ones = np.ones(len(sequences.items), dtype=np.float32)
     shape = (len(sequences), items)
-    had = sp.csr_array((ones, sequences.items.astype(np.int64), sequences.offsets), shape=shape)
+    ends = sequences.offsets.copy()  # sum_duplicates rewrites it in place
+    had = sp.csr_array((ones, sequences.items.astype(np.int64), ends), shape=shape)
     had.sum_duplicates()
     had.data[:] = 1.0
     return had
