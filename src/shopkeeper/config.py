@@ -140,6 +140,9 @@ class SplitSettings(Section):
     """share of the newest events kept for the test"""
     validation_share: float = Field(0.1, gt=0, lt=0.5)
     """share of the events before those, kept for choosing"""
+    exclude_seen: bool | None = None
+    """whether items a user already had may not be recommended in the test. Default: they may in a
+    split by time (people buy again), they may not in leave_one_out (as in the papers)"""
 
 
 class TrainingSettings(Section):
@@ -156,6 +159,11 @@ class TrainingSettings(Section):
     """epochs without a better validation NDCG@10 before training stops"""
     max_minutes: float = 60.0
     """training a model stops (and keeps its best epoch) after this long"""
+    refit: bool = True
+    """after the test, fit again on all events for as many epochs as were best: what is served
+    knows the newest items; what is measured never saw the test"""
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """a model's own settings, e.g. [training.options.ease] regularisation = 200"""
 
 
 class ServingSettings(Section):
@@ -168,6 +176,10 @@ class ServingSettings(Section):
     """events kept per user online"""
     rollback_error_rate: float = Field(0.05, gt=0, le=1)
     """share of failed answers (of >= 100) at which a new release is rolled back by itself"""
+    deadline_ms: float = Field(250.0, gt=0)
+    """models that take longer than this leave the answer to the floor, which says degraded"""
+    threads: int = Field(2, ge=1)
+    """answers computed at the same time in one worker; others wait their turn"""
 
 
 class GateSettings(Section):

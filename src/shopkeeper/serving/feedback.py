@@ -1,0 +1,107 @@
+"""What happened while serving -> the lake, exactly once: the last seq taken stands in the catalogue,
+in the same transaction as the rows."""
+
+import json
+
+import polars as pl
+
+from shopkeeper.collect.land import put_by_user, raw_schema
+from shopkeeper.engine.steps import Context
+from shopkeeper.serving.events import EventLog
+from shopkeeper.serving.items import ItemLog
+from shopkeeper.words import Grade
+
+EVENT_LOG = "events.db"  # below store/online
+ITEM_LOG = "items.db"
+LIVE = "live"
+MAPPING = "1"  # changes when logged events become other rows
+BATCH = 200_000
+
+WRITES = pl.Schema(
+    {
+        "item_id": pl.String,
+        "mode": pl.String,  # put | patch | delete
+        "fields": pl.String,  # JSON object
+        "after_rows": pl.Int64,  # rows of raw.items that were there before this write
+        "line": pl.Int64,  # seq in the log
+        "seq": pl.Int64,
+    }
+)
+
+
+def land_events(context: Context) -> None:
+    """Logged events -> raw.feedback."""
+    path = context.folder / "store" / "online" / EVENT_LOG
+    if not path.exists():
+        return
+    run = context.run
+    known, anew = context.assets.catalog.positions("raw.feedback", MAPPING)
+    after = 0 if anew or context.force else _last(known)
+    rows = run.table(
+        "raw.feedback",
+        "replace" if anew or context.force else "append",
+        description="events received while serving",
+        grade=Grade.PERSONAL,
+    )
+    rows.settings = MAPPING
+    schema = raw_schema("events")
+    rows.put(pl.DataFrame(schema=schema))
+    taken = 0
+    log = EventLog(path)
+    try:
+        while True:
+            frame = log.frame(after, BATCH)
+            if not frame.height:
+                break
+            landed = frame.with_columns(
+                source=pl.lit(LIVE), file=pl.lit(EVENT_LOG), line=pl.col("seq")
+            )
+            put_by_user(rows, landed.select(schema.names()), context.settings.buckets)
+            after = int(frame["seq"][-1])
+            taken += frame.height
+            context.progress(after, log.last(), f"{taken:,} events")
+    finally:
+        log.close()
+    run.position(rows, LIVE, EVENT_LOG, {"seq": after})
+    run.note("rows", taken)
+
+
+def land_items(context: Context) -> None:
+    """Live item writes -> raw.item_writes."""
+    path = context.folder / "store" / "online" / ITEM_LOG
+    if not path.exists():
+        return
+    run = context.run
+    known, anew = context.assets.catalog.positions("raw.item_writes", MAPPING)
+    after = 0 if anew or context.force else _last(known)
+    before = 0
+    if run.has("raw.items"):
+        before = context.assets.current("raw.items").rows or 0
+    rows = run.table(
+        "raw.item_writes",
+        "replace" if anew or context.force else "append",
+        description="item writes received while serving",
+    )
+    rows.settings = MAPPING
+    log = ItemLog(path)
+    try:
+        writes = log.read(after, 10_000_000)
+    finally:
+        log.close()
+    landed = [
+        (w.item_id, w.mode, json.dumps(w.fields, ensure_ascii=False), before, w.seq, w.seq)
+        for w in writes
+    ]
+    rows.put(pl.DataFrame(landed, schema=WRITES, orient="row"))
+    run.position(rows, LIVE, ITEM_LOG, {"seq": writes[-1].seq if writes else after})
+    run.note("rows", len(writes))
+
+
+def taken_up_to(context: Context, asset: str) -> int:
+    """The seq of the online log up to which `asset` holds it."""
+    known, _ = context.assets.catalog.positions(asset, MAPPING)
+    return _last(known)
+
+
+def _last(known: dict[str, dict[str, dict[str, int]]]) -> int:
+    return max((at["seq"] for files in known.values() for at in files.values()), default=0)
