@@ -122,6 +122,10 @@ class CleanSettings(Section):
     """a user with more events than this in some hour is a robot"""
     bot_regularity: float = 0.02
     """... or one of >= 50 events whose gaps vary less than this (coefficient of variation)"""
+    bot_items_per_day: int = Field(1500, ge=1)
+    """... or one who goes through more different items than this in a day"""
+    unknown_items: Literal["quarantine", "keep"] = "quarantine"
+    """events about an item that the item table lacks; without an item table all are kept"""
 
 
 class FeatureSettings(Section):

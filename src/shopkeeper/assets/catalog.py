@@ -247,15 +247,19 @@ class Catalog:
 
     # how far sources were read
 
-    def positions(self, asset: str, settings: str) -> dict[str, dict[str, Any]] | None:
-        """{"source\\nfile": position} of all files read into `asset`, staged ones included.
+    def positions(self, asset: str, settings: str) -> tuple[dict[str, dict[str, dict[str, Any]]], bool]:
+        """{source: {file: position}} of what was read into `asset`, staged files included.
 
-        None: some of it was read under another mapping (`settings`), so all must be read anew.
+        The flag says that some of it was read under another mapping (`settings`), so all must be
+        read anew; then only what was staged since under this mapping is returned.
         """
         found = self._rows(sa.select(positions).where(positions.c.asset == asset))
-        if any(row["settings"] != settings for row in found):
-            return None
-        return {f"{row['source']}\n{row['file']}": dict(row["position"]) for row in found}
+        anew = any(row["settings"] != settings for row in found)
+        result: dict[str, dict[str, dict[str, Any]]] = {}
+        for row in found:
+            if row["settings"] == settings and (row["staged"] or not anew):
+                result.setdefault(row["source"], {})[row["file"]] = row["position"]
+        return result, anew
 
     def staged(self, asset: str, settings: str) -> list[dict[str, Any]]:
         query = sa.select(staged_files.c.file)

@@ -191,6 +191,8 @@ class TableWriter:
         self.quality: dict[str, Any] | None = None
         self.notes: dict[str, Any] = {}
         self.emptied: set[int] = set()
+        self.settings: str | None = None  # of a table read from outside: digest of its mapping
+        self._saved = 0  # files that a checkpoint has recorded
 
     @property
     def rows(self) -> int:
@@ -318,40 +320,30 @@ class Run:
         """Put a JSON value into the run's record."""
         self.notes[key] = value
 
-    def position(
-        self, asset: str, source: str, file: str, position: Mapping[str, Any], settings: str
-    ) -> None:
-        """Remember how far a source file was read; saved with the rows, never without them."""
-        self._positions.append(
-            {
-                "asset": asset,
-                "source": source,
-                "file": file,
-                "position": dict(position),
-                "settings": settings,
-            }
-        )
+    def resume(self, writer: TableWriter, settings: str, schema: pl.Schema) -> None:
+        """Take up what a killed run had saved with `checkpoint` under the same mapping."""
+        writer.settings = settings
+        found = self.assets.catalog.staged(writer.name, settings)
+        writer.keep([DataFile(**file) for file in found], schema)
+        writer._saved = len(writer.files)
 
-    def checkpoint(self, settings: str) -> None:
+    def position(self, writer: TableWriter, source: str, file: str, at: Mapping[str, Any]) -> None:
+        """Remember how far a source file was read; saved with the rows, never without them."""
+        row = {"asset": writer.name, "source": source, "file": file, "position": dict(at)}
+        self._positions.append(row | {"settings": writer.settings})
+
+    def checkpoint(self) -> None:
         """Save what was put so far, so that a killed run resumes here; still invisible."""
         for writer in self._tables.values():
-            writer.store.sync(writer.files)
+            writer.store.sync(writer.files[writer._saved :])
         with self.assets.catalog.write() as connection:
             for writer in self._tables.values():
-                for file in writer.files:
-                    _upsert(
-                        connection,
-                        tables.staged_files,
-                        {"asset": writer.name, "path": file.path},
-                        {"settings": settings, "file": file.as_dict()},
-                    )
+                for file in writer.files[writer._saved :]:
+                    key = {"asset": writer.name, "path": file.path}
+                    values = {"settings": writer.settings or "", "file": file.as_dict()}
+                    _upsert(connection, tables.staged_files, key, values)
+                writer._saved = len(writer.files)
             self._save_positions(connection, staged=True)
-
-    def resume(self, writer: TableWriter, settings: str, schema: pl.Schema) -> None:
-        """Take up what a killed run had saved with `checkpoint`."""
-        found = self.assets.catalog.staged(writer.name, settings)
-        if found:
-            writer.keep([DataFile(**file) for file in found], schema)
 
     # the ends
 
@@ -403,16 +395,10 @@ class Run:
                     connection.execute(
                         tables.run_inputs.insert().values(run_id=self.id, version_id=version_id)
                     )
-                for name in self._tables:
-                    connection.execute(
-                        tables.staged_files.delete().where(tables.staged_files.c.asset == name)
-                    )
-                    connection.execute(
-                        tables.positions.update()
-                        .where(tables.positions.c.asset == name)
-                        .values(staged=False)
-                    )
                 self._save_positions(connection, staged=False)
+                for name, writer in self._tables.items():
+                    if writer.settings is not None:
+                        _settle(connection, name, writer.settings)
                 connection.execute(self._end("done"))
         self.made = [version for version, _, _ in new]
 
@@ -549,6 +535,14 @@ def _upsert(
     updated = connection.execute(table.update().where(where).values(**values))
     if not updated.rowcount:
         connection.execute(table.insert().values(**key, **values, **(insert_only or {})))
+
+
+def _settle(connection: sa.Connection, asset: str, settings: str) -> None:
+    """What was staged is in a version now; what was read under another mapping is gone."""
+    staged, read = tables.staged_files, tables.positions
+    connection.execute(staged.delete().where(staged.c.asset == asset))
+    connection.execute(read.delete().where(read.c.asset == asset, read.c.settings != settings))
+    connection.execute(read.update().where(read.c.asset == asset).values(staged=False))
 
 
 def _digest(value: Any) -> str:

@@ -1,0 +1,114 @@
+"""Steps: what to run, in which order, and when not to run it again.
+
+A step names the assets it reads and makes and the source files its result depends on. It is skipped
+when a successful run with the same inputs, code and parameters made what is current now.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shopkeeper.assets.catalog import Version
+from shopkeeper.assets.provenance import code_digest
+from shopkeeper.assets.store import Assets, Run
+from shopkeeper.config import Settings
+from shopkeeper.errors import InputError
+
+# called with (step, done, total, text); total 0 means "unknown"
+Report = Callable[[str, float, float, str], None]
+
+
+def silent(step: str, done: float, total: float, text: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a step's work gets."""
+
+    folder: Path  # the workspace
+    settings: Settings
+    assets: Assets
+    run: Run
+    report: Report
+    step: str
+    force: bool  # asked to redo everything, past states included
+
+    def progress(self, done: float, total: float, text: str) -> None:
+        """Tell how far this step is."""
+        self.report(self.step, done, total, text)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of the loop, for one asset or a few that belong together."""
+
+    name: str  # "clean.events"; its group is what stands before the dot
+    reads: tuple[str, ...]  # those that do not exist yet count as absent
+    makes: tuple[str, ...]
+    code: tuple[str, ...]  # rooms or modules the result depends on
+    work: Callable[[Context], None]
+    parameters: Callable[[Settings], Mapping[str, Any]] = field(default=lambda settings: {})
+    needs: tuple[str, ...] = ()  # of `reads`, those without which the step has nothing to do
+    outside: bool = False  # looks at things outside the lake, so it always has to look
+
+    @property
+    def group(self) -> str:
+        return self.name.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a step."""
+
+    step: str
+    state: str  # done | fresh | idle (nothing to do it with)
+    seconds: float
+    made: tuple[Version, ...]
+    notes: dict[str, Any]
+
+
+def select(steps: Sequence[Step], names: Sequence[str]) -> list[Step]:
+    """The steps called `names` (a step or a whole group), in their order; all without names."""
+    known = {step.name for step in steps} | {step.group for step in steps}
+    for name in names:
+        if name not in known:
+            raise InputError(f"no step {name!r}", next=f"known: {', '.join(sorted(known))}")
+    return [step for step in steps if not names or step.name in names or step.group in names]
+
+
+def run_steps(
+    steps: Sequence[Step],
+    folder: Path,
+    settings: Settings,
+    assets: Assets,
+    *,
+    force: bool = False,
+    report: Report = silent,
+) -> list[Outcome]:
+    """Run `steps` in order, skipping the fresh ones. The first failure stops; rerun to resume."""
+    outcomes = []
+    for step in steps:
+        started = time.monotonic()
+        if any(not assets.exists(name) for name in step.needs):
+            outcomes.append(Outcome(step.name, "idle", 0.0, (), {}))
+            continue
+        code = code_digest(step.code)
+        parameters = dict(step.parameters(settings))
+        reads = [name for name in step.reads if assets.exists(name)]
+        fresh = None
+        if not step.outside and not force:
+            fresh = assets.fresh(assets.run_key(step.name, reads, parameters, code))
+        if fresh is not None:
+            report(step.name, 1, 1, "fresh")
+            outcomes.append(Outcome(step.name, "fresh", 0.0, (), dict(fresh["notes"])))
+            continue
+        report(step.name, 0, 0, "")
+        with assets.run(step.name, reads=reads, parameters=parameters, code=code) as run:
+            step.work(Context(folder, settings, assets, run, report, step.name, force))
+        seconds = time.monotonic() - started
+        report(step.name, 1, 1, "done")
+        outcomes.append(Outcome(step.name, "done", seconds, tuple(run.made), run.notes))
+    return outcomes

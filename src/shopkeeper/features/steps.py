@@ -1,0 +1,44 @@
+"""clean tables -> features.items and features.sequences, and both back as arrays for training."""
+
+import polars as pl
+
+from shopkeeper.assets.store import Run
+from shopkeeper.engine.steps import Context
+from shopkeeper.features.build import item_rows, item_table, sequence_rows, sequences
+from shopkeeper.features.items import ItemTable
+from shopkeeper.features.sequences import Sequences
+from shopkeeper.words import Grade
+
+
+def make_items(context: Context) -> None:
+    """clean.items and the items that events name -> features.items."""
+    run = context.run
+    seen = run.scan("clean.events").select(pl.col("item_id").unique()).collect()["item_id"]
+    items = run.read("clean.items") if run.has("clean.items") else None
+    made = item_rows(items, seen)
+    run.table("features.items", description="tags, numbers and text of every item").put(made)
+    run.note("items", made.height)
+
+
+def make_sequences(context: Context) -> None:
+    """clean.events -> features.sequences, bucket by bucket."""
+    run, settings = context.run, context.settings
+    table = run.table(
+        "features.sequences",
+        description="each user's behaviour, oldest first",
+        grade=Grade.PERSONAL,
+    )
+    users = 0
+    for bucket in range(settings.buckets):
+        made = sequence_rows(run.scan("clean.events", buckets=[bucket]), settings.features.kinds)
+        table.put(made, bucket=bucket)
+        users += made.height
+        context.progress(bucket + 1, settings.buckets, f"{users:,} users")
+    run.note("users", users)
+
+
+def load(run: Run, max_length: int | None = None) -> tuple[Sequences, ItemTable]:
+    """The feature tables as arrays; users sorted by id, so the order of buckets does not matter."""
+    items = item_table(run.read("features.items"))
+    rows = run.read("features.sequences").sort("user_id")
+    return sequences(rows, items.vocabulary, max_length), items
