@@ -56,6 +56,8 @@ class Source(Section):
     encoding: str = "utf-8"
     """text files only; e.g. "gb18030" """
     delimiter: str = ","
+    header: tuple[str, ...] | None = None
+    """text files without a header line: what their columns are called, in order"""
     sheet: str | None = None
     """xlsx only; default: the first sheet"""
     timezone: str | None = None

@@ -1,0 +1,228 @@
+"""raw.<table> -> clean.<table>, quarantine.<table> and quality.<table>: the steps of cleaning.
+
+Events and users are cleaned bucket by bucket: memory is that of one bucket, whatever the shop.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+import polars as pl
+
+from shopkeeper.assets import contracts
+from shopkeeper.assets.contracts import Contract
+from shopkeeper.clean.catalogue import clean_images, clean_items, clean_shops, clean_users
+from shopkeeper.clean.checks import Cleaned, Unaccounted
+from shopkeeper.clean.events import clean_events
+from shopkeeper.clean.report import combine_checks, report
+from shopkeeper.engine.steps import Context
+from shopkeeper.words import Grade
+
+LIVE_AFTER = 2**40  # events received while serving come after all that files told
+
+
+def events_step(context: Context) -> None:
+    """raw.events and raw.feedback, by bucket."""
+    run, settings = context.run, context.settings
+    if not run.has("raw.events") and not run.has("raw.feedback"):
+        return
+    contract = _contract(context, "events")
+    items = None
+    if run.has("clean.items"):
+        found = [run.scan("clean.items").select("item_id", "price_minor")]
+        if run.has("quarantine.items"):  # a bad price must not drag the item's events along
+            bad = run.scan("quarantine.items").select(pl.col("item_id").str.strip_chars())
+            found.append(bad.drop_nulls().unique())
+        items = pl.concat(found, how="diagonal").unique("item_id", keep="first").collect()
+    shops = None
+    if run.has("clean.shops"):
+        shops = run.scan("clean.shops").select("shop_id").collect()["shop_id"]
+    has_time = True
+    if run.has("raw.events"):
+        timed = run.scan("raw.events").select(pl.col("ts").is_not_null().any()).collect().item()
+        has_time = bool(timed)
+    now = datetime.now(UTC)
+
+    def parts() -> Iterable[tuple[int, Cleaned]]:
+        for bucket in range(settings.buckets):
+            found = []
+            if run.has("raw.events"):
+                found.append(run.scan("raw.events", buckets=[bucket]))
+            if run.has("raw.feedback"):
+                live = run.scan("raw.feedback", buckets=[bucket])
+                found.append(live.with_columns(pl.col("seq") + LIVE_AFTER))
+            raw = pl.concat(found).collect()
+            yield (
+                bucket,
+                clean_events(
+                    raw,
+                    items=items,
+                    shops=shops,
+                    settings=settings.clean,
+                    now=now,
+                    has_time=has_time,
+                    contract=contract,
+                ),
+            )
+            context.progress(bucket + 1, settings.buckets, f"bucket {bucket + 1}")
+
+    rows = sum(
+        context.assets.current(name).rows or 0
+        for name in ("raw.events", "raw.feedback")
+        if run.has(name)
+    )
+    _write(context, "events", contract, rows, parts())
+
+
+def items_step(context: Context) -> None:
+    """raw.items, and item writes in the order in which both arrived; an empty table without any."""
+    run = context.run
+    contract = _contract(context, "items")
+    shops = None
+    if run.has("clean.shops"):
+        shops = run.scan("clean.shops").select("shop_id").collect()["shop_id"]
+    files = run.read("raw.items") if run.has("raw.items") else None
+    writes = run.read("raw.item_writes") if run.has("raw.item_writes") else None
+    raw = with_writes(files, writes, [column.name for column in contract.columns])
+    cleaned = clean_items(
+        raw, shops=shops, settings=context.settings.clean, now=datetime.now(UTC), contract=contract
+    )
+    _write(context, "items", contract, raw.height, [(0, cleaned)])
+
+
+def users_step(context: Context) -> None:
+    """raw.users, by bucket."""
+    contract, now = _contract(context, "users"), datetime.now(UTC)
+    _by_bucket(
+        context,
+        "users",
+        contract,
+        lambda raw: clean_users(raw, settings=context.settings.clean, now=now, contract=contract),
+    )
+
+
+def shops_step(context: Context) -> None:
+    contract, now = _contract(context, "shops"), datetime.now(UTC)
+    raw = context.run.read("raw.shops")
+    cleaned = clean_shops(raw, settings=context.settings.clean, now=now, contract=contract)
+    _write(context, "shops", contract, raw.height, [(0, cleaned)])
+
+
+def images_step(context: Context) -> None:
+    contract = _contract(context, "images")
+    raw = context.run.read("raw.images")
+    _write(context, "images", contract, raw.height, [(0, clean_images(raw, contract=contract))])
+
+
+def with_writes(
+    files: pl.DataFrame | None, writes: pl.DataFrame | None, columns: list[str]
+) -> pl.DataFrame:
+    """Item rows of files and live writes as one table in order of arrival, `seq` anew.
+
+    A put or a delete makes what came before of its item void: such rows are left out here, and so
+    is the delete itself. A patch is a row that tells only some columns.
+    """
+    trace = ["source", "file", "line", "seq"]
+    schema: dict[str, pl.DataType] = dict.fromkeys([*columns, "source", "file"], pl.String())
+    schema |= {"line": pl.Int64(), "seq": pl.Int64()}
+    if files is None:
+        files = pl.DataFrame(schema=schema)
+    if writes is None or not writes.height:
+        return files.select(*columns, *trace)
+    told = []
+    for item_id, mode, text, after, line, seq in writes.select(
+        "item_id", "mode", "fields", "after_rows", "line", "seq"
+    ).iter_rows():
+        fields = json.loads(text)
+        row = {name: _text(fields.get(name)) for name in columns}
+        row |= {"item_id": item_id, "source": "live", "file": "items.db", "line": line}
+        told.append(row | {"seq": seq, "mode": mode, "after": after, "live": 1})
+    rows = pl.concat(
+        [
+            files.with_columns(mode=pl.lit("file"), after=pl.col("seq") + 1, live=pl.lit(0)),
+            pl.DataFrame(
+                told,
+                schema={**schema, "mode": pl.String(), "after": pl.Int64(), "live": pl.Int32()},
+            ),
+        ],
+        how="diagonal",
+    ).sort("after", "live", "seq")
+    rows = rows.with_columns(seq=pl.int_range(pl.len(), dtype=pl.Int64))
+    anew = pl.col("seq").filter(pl.col("mode").is_in(["put", "delete"])).max().over("item_id")
+    kept = rows.filter((pl.col("seq") >= anew.fill_null(-1)) & (pl.col("mode") != "delete"))
+    return kept.select(*columns, *trace)
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _contract(context: Context, table: str) -> Contract:
+    return contracts.load(context.folder)[table]
+
+
+def _by_bucket(
+    context: Context, table: str, contract: Contract, work: Callable[[pl.DataFrame], Cleaned]
+) -> None:
+    run, buckets = context.run, context.settings.buckets
+
+    def parts() -> Iterable[tuple[int, Cleaned]]:
+        for bucket in range(buckets):
+            yield bucket, work(run.read(f"raw.{table}", buckets=[bucket]))
+            context.progress(bucket + 1, buckets, f"bucket {bucket + 1}")
+
+    _write(context, table, contract, context.assets.current(f"raw.{table}").rows or 0, parts())
+
+
+def _write(
+    context: Context,
+    table: str,
+    contract: Contract,
+    rows: int,
+    parts: Iterable[tuple[int, Cleaned]],
+) -> None:
+    """Write what became of `rows` rows, and check that every one is accounted for."""
+    run = context.run
+    personal = table in ("events", "users")
+    grade = Grade.PERSONAL if personal else Grade.INTERNAL
+    clean = run.table(
+        f"clean.{table}",
+        description=f"{table}, checked and repaired",
+        grade=grade,
+        contract=(contract.name, contract.version),
+    )
+    rejected = run.table(
+        f"quarantine.{table}", description=f"{table} that broke a rule, whole", grade=grade
+    )
+    checks: list[pl.DataFrame] = []
+    repaired: dict[str, int] = {}
+    kept = merged = quarantined = 0
+    for bucket, part in parts:
+        clean.put(part.clean, bucket=bucket)
+        rejected.put(part.quarantine, bucket=bucket)
+        checks.append(part.checks)
+        kept += part.clean.height
+        merged += part.merged
+        quarantined += part.quarantine.height
+        for rule, count in part.repaired.items():
+            repaired[rule] = repaired.get(rule, 0) + count
+    if rows != kept + merged + quarantined:
+        raise Unaccounted(
+            f"{table}: {rows} rows in, but {kept} clean + {merged} merged + {quarantined} quarantined"
+        )
+    combined = combine_checks(checks)
+    told = report(combined, clean=kept, merged=merged, quarantined=quarantined, repaired=repaired)
+    clean.quality = {key: value for key, value in told.items() if key != "rules"}
+    run.table(
+        f"quality.{table}",
+        description=f"what was checked in {table}, and what was found",
+        quality=clean.quality,
+        notes=told,
+    ).put(combined)
+    run.note("rows", rows)
+    run.note("clean", kept)
+    run.note("merged", merged)
+    run.note("quarantined", quarantined)
+    run.note("repaired", repaired)

@@ -1,0 +1,152 @@
+"""Items, users, shops and images: whole tables, one clean row a key.
+
+The newest row of a key wins, field by field for what it knows; older states are merged into it.
+Newest is by time of the state where there is one, else by arrival.
+"""
+
+import json
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from shopkeeper.assets import contracts
+from shopkeeper.assets.contracts import Contract
+from shopkeeper.clean.checks import TRACE, Cleaned, Ledger, apply, found, open_ledger
+from shopkeeper.config import CleanSettings
+
+
+def clean_items(
+    raw: pl.DataFrame | pl.LazyFrame,
+    *,
+    shops: pl.Series | None = None,
+    settings: CleanSettings | None = None,
+    now: datetime,
+    contract: Contract | None = None,
+) -> Cleaned:
+    """One row an item_id, sorted by it; columns of the items contract, typed.
+
+    A price below 0, not a number or beyond `max_price_minor` is quarantined; stock below 0 is
+    oversold and becomes 0 (repaired). `shops`: known ids; an unknown shop is counted, not refused.
+    """
+    settings = settings or CleanSettings()
+    contract = contract or contracts.built_in("items")
+    ledger = open_ledger("clean.items", raw, contract)
+    apply(ledger, contracts.rules(contract))
+    price = ledger.typed["price_minor"]
+    wanted = found("price_minor", f"at most {settings.max_price_minor:,}")
+    ledger.quarantine(
+        "outlier:price_minor", "price_minor", price > settings.max_price_minor, wanted
+    )
+    _not_to_come(ledger, "updated_at", settings, now)
+    if shops is not None and len(shops):
+        unknown = ~ledger.typed["shop_id"].is_in(shops.implode()).fill_null(True)
+        ledger.notice("reference:shop_id", "shop_id", int(unknown.sum()))
+    return _newest(ledger, "item_id", "updated_at")
+
+
+def clean_users(
+    raw: pl.DataFrame | pl.LazyFrame,
+    *,
+    settings: CleanSettings | None = None,
+    now: datetime,
+    contract: Contract | None = None,
+) -> Cleaned:
+    """One row a user_id, sorted by it. A consent that cannot be read counts as no (repaired)."""
+    contract = contract or contracts.built_in("users")
+    ledger = open_ledger("clean.users", raw, contract)
+    apply(ledger, contracts.rules(contract))
+    _not_to_come(ledger, "registered_at", settings or CleanSettings(), now)
+    return _newest(ledger, "user_id", None)
+
+
+def clean_shops(
+    raw: pl.DataFrame | pl.LazyFrame,
+    *,
+    settings: CleanSettings | None = None,
+    now: datetime | None = None,
+    contract: Contract | None = None,
+) -> Cleaned:
+    """One row a shop_id, sorted by it."""
+    contract = contract or contracts.built_in("shops")
+    ledger = open_ledger("clean.shops", raw, contract)
+    apply(ledger, contracts.rules(contract))
+    return _newest(ledger, "shop_id", None)
+
+
+def clean_images(raw: pl.DataFrame | pl.LazyFrame, *, contract: Contract | None = None) -> Cleaned:
+    """One row a file, sorted by file_path; `content` (the bytes) is carried along where present.
+
+    The same bytes for the same item again are merged; so is an older state of the same file.
+    """
+    contract = contract or contracts.built_in("images")
+    ledger = open_ledger("clean.images", raw, contract)
+    apply(ledger, contracts.rules(contract))
+    if "content" in ledger.raw.columns:
+        ledger.typed = ledger.typed.with_columns(ledger.raw["content"])
+    return _newest(ledger, "file_path", None)
+
+
+def known_ids(cleaned: Cleaned, key: str = "item_id") -> pl.Series:
+    """Ids that the shop speaks of, quarantined rows included.
+
+    Events are checked against these: one bad price in the catalogue must not drag all behaviour of
+    that item into quarantine.
+    """
+    ids = [frame[key].str.strip_chars() for frame in (cleaned.clean, cleaned.quarantine)]
+    return pl.concat(ids).drop_nulls().unique().sort()
+
+
+def _not_to_come(ledger: Ledger, column: str, settings: CleanSettings, now: datetime) -> None:
+    """A state from the future would win over every true one."""
+    last = now + timedelta(minutes=settings.future_minutes)
+    wanted = found(column, f"a time not after {last:%Y-%m-%d %H:%M} UTC")
+    ledger.quarantine(f"future:{column}", column, ledger.typed[column] > last, wanted)
+
+
+def _newest(ledger: Ledger, key: str, time: str | None) -> Cleaned:
+    """Merge the states of each key and close the accounts."""
+    rows = ledger.typed.with_row_index("row")
+    broken = ledger.broken()
+    if broken is not None:
+        rows = rows.filter(~broken)
+    order = [name for name in (time, "seq", "row") if name is not None and name in rows.columns]
+    often = rows[key].is_duplicated()
+    once, several = rows.filter(~often), rows.filter(often).sort(key, *order)
+    merged = several.height - several[key].n_unique()
+    content = [name for name in rows.columns if name not in (*TRACE, "row", "content", time)]
+    twins = several.height - several.select(content).n_unique() if several.height else 0
+    ledger.notice(f"duplicate:{key}", key, twins, level="WARN")
+    ledger.notice(f"older:{key}", key, merged - twins, level="PASS")
+    if several.height:
+        trace = [name for name in (*TRACE, "row") if name in rows.columns]
+        fields = [name for name in rows.columns if name not in (key, *trace)]
+        newest = several.group_by(key, maintain_order=True).agg(
+            *(pl.col(name).drop_nulls().last() for name in fields),
+            *(pl.col(name).last() for name in trace),
+        )
+        if "attributes" in fields:
+            newest = _merge_attributes(newest, several, key)
+        once = pl.concat([once, newest.select(once.columns)])
+    return ledger.close(once.sort(key).drop("row"), merged)
+
+
+def _merge_attributes(newest: pl.DataFrame, states: pl.DataFrame, key: str) -> pl.DataFrame:
+    """Attributes of several states of one key: the newest value of each attribute wins."""
+    distinct = states.select(key, "attributes").drop_nulls()
+    distinct = distinct.unique(maintain_order=True, keep="last")
+    several = distinct.filter(pl.col(key).is_duplicated())
+    if not several.height:
+        return newest
+    merged: dict[str, dict[str, object]] = {}
+    for name, text in several.iter_rows():
+        known = {k: v for k, v in json.loads(text).items() if v is not None}
+        merged.setdefault(name, {}).update(known)
+    texts = pl.DataFrame(
+        {
+            key: list(merged),
+            "merged": [json.dumps(m, ensure_ascii=False, sort_keys=True) for m in merged.values()],
+        },
+        schema={key: pl.String, "merged": pl.String},
+    )
+    joined = newest.join(texts, on=key, how="left", maintain_order="left")
+    return joined.with_columns(attributes=pl.coalesce("merged", "attributes")).drop("merged")

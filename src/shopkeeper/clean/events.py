@@ -1,0 +1,257 @@
+"""Events of one bucket of users: typed, repaired, merged, or quarantined.
+
+Safe repairs (counted, the event stays): blanks trimmed; kinds in other letters; 3.0 for 3; a dwell
+below 0 or of a page left open, a place or propensity that cannot be -> unknown; pieces of a return
+below 0 -> above.
+Merged: the same id again; the same content again; the same event sent again within seconds.
+Everything else that cannot be true goes whole to quarantine: no user, no item where the kind needs
+one, unknown kinds and items, prices below 0 or beyond belief, no pieces bought, times that are
+missing, long past or to come, an id used for two different events, and all that a robot did.
+Without any times, equal lines cannot be told from repeated acts; they stay, and are counted.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from shopkeeper.assets import contracts
+from shopkeeper.assets.contracts import Contract
+from shopkeeper.clean import bots
+from shopkeeper.clean.checks import Cleaned, Ledger, apply, found, open_ledger
+from shopkeeper.config import CleanSettings
+from shopkeeper.words import Kind
+
+ASSET = "clean.events"
+# What must agree for two events to be one that was sent twice; all else may differ by the resend.
+SAME = (
+    "user_id",
+    "item_id",
+    "kind",
+    "session_id",
+    "shop_id",
+    "quantity",
+    "price_minor",
+    "query",
+    "answer_id",
+)
+# All content: what must agree to be the same line twice.
+CONTENT = (*SAME, "ts", "dwell_ms", "channel", "region", "position", "propensity")
+
+
+def clean_events(
+    raw: pl.DataFrame | pl.LazyFrame,
+    *,
+    items: pl.Series | pl.DataFrame | None = None,
+    shops: pl.Series | None = None,
+    settings: CleanSettings | None = None,
+    now: datetime,
+    has_time: bool = True,
+    contract: Contract | None = None,
+) -> Cleaned:
+    """Clean all events of some users (a bucket); the result depends on these rows alone.
+
+    Args:
+        raw: columns of the events contract as text, and seq, source, file, line.
+        items: known item ids, or a frame of item_id and price_minor; None or empty: no item table,
+            references are not checked.
+        shops: known shop ids; an event of an unknown shop is counted, not quarantined.
+        now: aware; events after it (and `future_minutes`) are quarantined.
+        has_time: False where no source has times: ts may be missing, order is `seq`.
+    Returns:
+        clean sorted by user_id, ts, seq. The same whatever the order or chunks of `raw`.
+    """
+    settings = settings or CleanSettings()
+    contract = contract or contracts.built_in("events")
+    ledger = open_ledger(ASSET, raw, contract)
+    _repair_returns(ledger)
+    apply(ledger, contracts.rules(contract))
+    _limit(ledger, settings)
+    _times(ledger, settings, now, has_time)
+    _references(ledger, items, shops, settings)
+    rows = _in_order(ledger)
+    rows, merged = _merge_ids(ledger, rows)
+    rows, exact, resent = _repeats(ledger, rows, settings)
+    rows = rows.filter(~exact)
+    resent = resent.filter(~exact)
+    robot = _robots(ledger, rows, settings, items)
+    again = resent & ~robot
+    keep = ~(robot | again)
+    ledger.notice("duplicate:exact", "event_id", int(exact.sum()))
+    ledger.notice("duplicate:resent", "event_id", int(again.sum()))
+    merged += int(exact.sum()) + int(again.sum())
+    return ledger.close(rows.filter(keep).drop("row"), merged)
+
+
+def _repair_returns(ledger: Ledger) -> None:
+    """Pieces that come back are often booked as below 0; a return says so already."""
+    kind, quantity = ledger.typed["kind"], ledger.typed["quantity"]
+    ledger.look("sign:quantity", "quantity")
+    below = ((quantity < 0) & (kind == Kind.RETURN.value)).fill_null(False)
+    if below.any():
+        ledger.put("quantity", quantity.zip_with(~below, -quantity))
+        ledger.repair("sign:quantity", "quantity", int(below.sum()))
+
+
+def _limit(ledger: Ledger, settings: CleanSettings) -> None:
+    """The shop's own bounds of what is believable."""
+    dwell, price = ledger.typed["dwell_ms"], ledger.typed["price_minor"]
+    ledger.look("outlier:dwell_ms", "dwell_ms")
+    long = (dwell > settings.max_dwell_ms).fill_null(False)
+    if long.any():
+        longest: Any = dwell.filter(long).max()
+        example = f"{int(longest)} ms, wanted at most {settings.max_dwell_ms:,}"
+        ledger.put("dwell_ms", dwell.set(long, None))
+        ledger.repair("outlier:dwell_ms", "dwell_ms", int(long.sum()), example)
+    wanted = found("price_minor", f"at most {settings.max_price_minor:,}")
+    ledger.quarantine(
+        "outlier:price_minor", "price_minor", price > settings.max_price_minor, wanted
+    )
+
+
+def _times(ledger: Ledger, settings: CleanSettings, now: datetime, has_time: bool) -> None:
+    ts = ledger.typed["ts"]
+    if has_time:
+        missing = ts.is_null()
+        for finding in ledger.findings:
+            if finding.rule == "type:ts":
+                missing = missing & ~finding.mask
+        ledger.quarantine("required:ts", "ts", missing, found("ts", "a time"))
+    if ts.null_count() == len(ts):
+        return
+    first = datetime.fromisoformat(settings.earliest).replace(tzinfo=UTC)
+    last = now.astimezone(UTC) + timedelta(minutes=settings.future_minutes)
+    ledger.quarantine(
+        "range:ts", "ts", ts < first, found("ts", f"a time from {settings.earliest} on")
+    )
+    ledger.quarantine(
+        "future:ts", "ts", ts > last, found("ts", f"a time not after {last:%Y-%m-%d %H:%M} UTC")
+    )
+
+
+def _references(
+    ledger: Ledger,
+    items: pl.Series | pl.DataFrame | None,
+    shops: pl.Series | None,
+    settings: CleanSettings,
+) -> None:
+    ids = items["item_id"] if isinstance(items, pl.DataFrame) else items
+    if ids is not None and len(ids):
+        item = ledger.typed["item_id"]
+        unknown = ~item.is_in(ids.implode()).fill_null(True)
+        if settings.unknown_items == "quarantine":
+            wanted = found("item_id", "an item of the item table")
+            ledger.quarantine("reference:item_id", "item_id", unknown, wanted)
+        else:
+            ledger.notice("reference:item_id", "item_id", int(unknown.sum()))
+    if shops is not None and len(shops):
+        unknown = ~ledger.typed["shop_id"].is_in(shops.implode()).fill_null(True)
+        ledger.notice("reference:shop_id", "shop_id", int(unknown.sum()))
+
+
+def _in_order(ledger: Ledger) -> pl.DataFrame:
+    """Rows that broke no rule so far, by user, time and arrival; `row` says where they stood."""
+    rows = ledger.typed.with_row_index("row")
+    broken = ledger.broken()
+    if broken is not None:
+        rows = rows.filter(~broken)
+    rows = rows.sort("user_id", "ts", "seq")
+    late = (
+        (pl.col("user_id") == pl.col("user_id").shift(1)) & (pl.col("seq") < pl.col("seq").shift(1))
+    ).sum()
+    ledger.notice("order:ts", "ts", int(rows.select(late).item()))
+    return rows
+
+
+def _merge_ids(ledger: Ledger, rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """The same id again is the same event; the first to arrive stays.
+
+    The same id for another user, item or kind is no repeat: such rows go to quarantine.
+    """
+    ledger.look("duplicate:event_id", "event_id")
+    ledger.look("unique:event_id", "event_id")
+    if rows["event_id"].n_unique() == rows.height:
+        return rows, 0
+    about = ("user_id", "item_id", "kind")
+    twice = rows.filter(pl.col("event_id").is_duplicated()).sort("event_id", "seq")
+    later = pl.col("event_id") == pl.col("event_id").shift(1)
+    first = [
+        pl.col(name).first().over("event_id").alias(f"first {name}")
+        for name in (*about, "file", "line")
+    ]
+    same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"first {name}")) for name in about)
+    twice = twice.with_columns(first).with_columns(later=later.fill_null(False), same=same)
+    again = twice.filter(pl.col("later"))
+    other = again.filter(~pl.col("same"))
+    merged = again.height - other.height
+    example = f"'{again['event_id'][0]}'" if merged else ""
+    ledger.notice("duplicate:event_id", "event_id", merged, example)
+    if other.height:
+        where = pl.format("{}:{}", pl.col("first file"), pl.col("first line"))
+        _beside(ledger, "used", other["row"], other.select(where).to_series())
+        text = pl.format(
+            "event_id is '{}', which {} has for another event, wanted an id of its own",
+            pl.col("event_id"),
+            pl.col("beside used"),
+        )
+        ledger.quarantine("unique:event_id", "event_id", _mask(ledger, other["row"]), text)
+    return rows.filter(~pl.col("row").is_in(again["row"].implode())), merged
+
+
+def _repeats(
+    ledger: Ledger, rows: pl.DataFrame, settings: CleanSettings
+) -> tuple[pl.DataFrame, pl.Series, pl.Series]:
+    """Masks over `rows`: the same content again; the same event again within seconds."""
+    key = rows.select(pl.struct(SAME).hash().alias("key"))["key"]
+    exact = pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True)
+    resent = exact.clone()
+    often = key.is_duplicated()
+    if not often.any():
+        return rows, exact, resent
+    some = rows.select(*CONTENT, "seq").with_columns(key=key).with_row_index("at").filter(often)
+    # same key and same content end up side by side, in order of time and arrival
+    some = some.sort("key", "ts", "seq")
+    window = timedelta(seconds=settings.same_event_seconds)
+    near = (pl.col("key") == pl.col("key").shift(1)) & (
+        pl.col("ts") - pl.col("ts").shift(1) <= window
+    )
+    content = pl.struct(CONTENT).hash()
+    measured = pl.col("ts").is_not_null() | pl.col("dwell_ms").is_not_null()
+    some = some.with_columns(near=near.fill_null(False), content=content, measured=measured)
+    same = pl.col("content").is_first_distinct().not_()
+    some = some.with_columns(same=same)
+    exact = exact.scatter(some.filter(pl.col("same") & pl.col("measured"))["at"], True)
+    resent = resent.scatter(some.filter(pl.col("near"))["at"], True)
+    repeated = some.filter(pl.col("same") & ~pl.col("measured")).height
+    ledger.notice("repeat:ts", "ts", repeated)
+    return rows, exact, resent
+
+
+def _robots(
+    ledger: Ledger,
+    rows: pl.DataFrame,
+    settings: CleanSettings,
+    items: pl.Series | pl.DataFrame | None,
+) -> pl.Series:
+    """Mask over `rows`: what robots did. All of it goes to quarantine."""
+    catalogue = len(items) if items is not None and len(items) else None
+    for rule in ("bot:rate", "bot:regularity", "bot:breadth"):
+        ledger.look(rule, "user_id")
+    robots = bots.find(rows.select("user_id", "item_id", "kind", "ts"), settings, catalogue)
+    if not robots.height:
+        return pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True)
+    theirs = rows.select("row", "user_id").join(robots, on="user_id", maintain_order="left")
+    _beside(ledger, "robot", theirs["row"], theirs["detail"])
+    for rule in robots["rule"].unique().sort():
+        mask = _mask(ledger, theirs.filter(pl.col("rule") == rule)["row"])
+        ledger.quarantine(rule, "user_id", mask, pl.col("beside robot"))
+    return rows["user_id"].is_in(robots["user_id"].implode())
+
+
+def _mask(ledger: Ledger, rows: pl.Series) -> pl.Series:
+    return pl.repeat(False, ledger.raw.height, dtype=pl.Boolean, eager=True).scatter(rows, True)
+
+
+def _beside(ledger: Ledger, name: str, rows: pl.Series, values: pl.Series) -> None:
+    empty = pl.repeat(None, ledger.raw.height, dtype=pl.String, eager=True)
+    ledger.beside[name] = empty.scatter(rows, values)

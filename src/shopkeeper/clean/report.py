@@ -1,0 +1,115 @@
+"""The quality report: what the checks of all buckets found, in words for people (en, zh)."""
+
+import json
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import polars as pl
+
+from shopkeeper.clean.checks import CHECKS
+
+LEVELS = ("PASS", "WARN", "FAIL")
+
+
+@cache
+def rule_words() -> dict[str, dict[str, dict[str, str]]]:
+    """rules.json: words of rule families (the part before the colon) and of columns."""
+    text = resources.files(__package__).joinpath("rules.json").read_text("utf-8")
+    found: dict[str, dict[str, dict[str, str]]] = json.loads(text)
+    return found
+
+
+def label(rule: str, language: str = "en") -> str:
+    """What a rule says, for people: label("range:price_minor", "zh") -> "价格：数值超出范围"."""
+    words = rule_words()
+    if rule in words["rules"]:
+        return words["rules"][rule][language]
+    family, _, column = rule.partition(":")
+    what = words["families"].get(family, {}).get(language, family)
+    of = words["columns"].get(column, {}).get(language, column)
+    return f"{of}：{what}" if language == "zh" else f"{of}: {what}"
+
+
+def combine_checks(parts: list[pl.DataFrame]) -> pl.DataFrame:
+    """Checks of many buckets as one frame: counts and rows added, the worst level, one example."""
+    if not parts:
+        return pl.DataFrame(schema=CHECKS)
+    level = pl.col("level").replace_strict(
+        {name: n for n, name in enumerate(LEVELS)}, return_dtype=pl.Int8
+    )
+    return (
+        pl.concat(parts)
+        .with_columns(level=level)
+        .group_by("asset", "rule", "column")
+        .agg(
+            pl.col("level").max(),
+            pl.col("count").sum(),
+            pl.col("rows").sum(),
+            pl.col("example").filter(pl.col("example") != "").min().fill_null(""),
+        )
+        .with_columns(
+            level=pl.col("level").replace_strict(dict(enumerate(LEVELS)), return_dtype=pl.String)
+        )
+        .select(*CHECKS)
+        .sort("asset", "rule")
+    )
+
+
+def report(
+    checks: pl.DataFrame,
+    *,
+    clean: int,
+    merged: int,
+    quarantined: int,
+    repaired: dict[str, int] | None = None,
+) -> dict[str, Any]:
+    """A quality report of one asset, JSON-able; worst findings first.
+
+    `score` is the share of rows that were fit for use: clean or merged.
+    """
+    rows = clean + merged + quarantined
+    order = pl.col("level").replace_strict({"FAIL": 0, "WARN": 1, "PASS": 2}, return_dtype=pl.Int8)
+    rules = [
+        {
+            **row,
+            "share": row["count"] / row["rows"] if row["rows"] else 0.0,
+            "label_en": label(row["rule"], "en"),
+            "label_zh": label(row["rule"], "zh"),
+        }
+        for row in checks.sort(order, -pl.col("count"), "rule").iter_rows(named=True)
+    ]
+    count = {name: sum(rule["level"] == name for rule in rules) for name in LEVELS}
+    return {
+        "rows": rows,
+        "clean": clean,
+        "merged": merged,
+        "quarantined": quarantined,
+        "repaired": dict(repaired or {}),
+        "score": (clean + merged) / rows if rows else 1.0,
+        "passed": count["PASS"],
+        "warned": count["WARN"],
+        "failed": count["FAIL"],
+        "rules": rules,
+    }
+
+
+def explain(quarantine: pl.DataFrame) -> pl.DataFrame:
+    """Quarantined rows by rule, most first: rule, count, share, file, line, detail (of the first)."""
+    total = max(quarantine.height, 1)
+    where = [pl.col(name).first() for name in ("file", "line") if name in quarantine.columns]
+    return (
+        quarantine.group_by("rule")
+        .agg(pl.len().cast(pl.Int64).alias("count"), *where, pl.col("detail").first())
+        .with_columns(share=pl.col("count") / total)
+        .sort(["count", "rule"], descending=[True, False])
+    )
+
+
+def replayable(quarantine: pl.DataFrame, rule: str | None = None) -> pl.DataFrame:
+    """Raw rows as they came, ready to be cleaned again; of one rule, or all.
+
+    After a mapping, a setting or a value was put right: clean these, and only these.
+    """
+    rows = quarantine if rule is None else quarantine.filter(pl.col("rule") == rule)
+    return rows.drop("rule", "detail")
