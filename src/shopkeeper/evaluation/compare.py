@@ -22,8 +22,8 @@ def compare(context: Context) -> None:
         about, evaluation, _ = read_evaluation(run.folder(f"evaluations.{name}"))
         entries.append(line(about, evaluation))
         facts.append(about)
-        if about["card"].get("epochs"):
-            curves[name] = about["card"]["epochs"]
+        if about["card"].get("curve"):
+            curves[name] = about["card"]["curve"]
     board = leaderboard(entries, primary=settings.gate.metric)
     told = {
         "leaderboard": as_json(board),
