@@ -17,7 +17,11 @@ def configure(config: type[T], name: str, settings: Mapping[str, Any]) -> T:
     unknown key of the model's own options is an InputError that names the nearest known one.
     """
     fields = {field.name: field for field in dataclasses.fields(config)}  # type: ignore[arg-type]
-    values = {key: value for key, value in settings.items() if key in fields}
+    values = {
+        key: tuple(value) if isinstance(fields[key].default, tuple) else value
+        for key, value in settings.items()
+        if key in fields
+    }
     where = f"shop.toml: training.options.{name}"
     for key, value in dict(settings.get("options", {})).get(name, {}).items():
         if key not in fields:

@@ -13,9 +13,10 @@ from shopkeeper.models.item_knn import ItemKnn
 from shopkeeper.models.popularity import Popularity
 from shopkeeper.models.protocol import Model
 from shopkeeper.models.sequence_knn import SequenceKnn
+from shopkeeper.models.transformer import Transformer
 
 MODELS: dict[str, type[Model]] = {
-    model.name: model for model in (Popularity, ItemKnn, SequenceKnn, Ease)
+    model.name: model for model in (Popularity, ItemKnn, SequenceKnn, Ease, Transformer)
 }
 NEEDED = ("name", "fit", "scores", "predict", "save", "load")
 FILE = "model.json"

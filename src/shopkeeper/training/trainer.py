@@ -1,0 +1,238 @@
+"""One loop for every model that learns by gradients: early stopping, resuming, the run's record.
+
+Randomness of an epoch depends on (seed, epoch) alone, so a run that was killed and resumed from
+its last checkpoint ends with the same weights as one that was not.
+"""
+
+import json
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+Batch = TypeVar("Batch")
+Progress = Callable[[float, float, str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to learn."""
+
+    max_epochs: int = 40
+    patience: int = 4  # validations without a better one before stopping
+    max_minutes: float = 60.0
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    warmup_steps: int = 100
+    average: float = 0.0  # decay per step of the running mean of the weights; 0: no mean
+    clip: float = 5.0  # largest norm of the gradient
+    validate_every: int = 1  # epochs
+    validate_from: int = 1  # the first epoch that is validated
+
+
+@dataclass
+class Report:
+    """What happened; goes into the model's card."""
+
+    curve: list[dict[str, Any]] = field(default_factory=list)  # per epoch: loss, metrics, seconds
+    best_epoch: int = 0
+    stopped: str = ""
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "curve": self.curve,
+            "best_epoch": self.best_epoch,
+            "stopped": self.stopped,
+            "seconds": round(self.seconds, 2),
+            "cpu_seconds": round(self.cpu_seconds, 2),
+            "peak_rss_mb": peak_rss_mb(),
+        }
+
+
+def train(
+    module: nn.Module,
+    batches: Callable[[np.random.Generator], Iterable[Batch]],
+    loss: Callable[[Batch, torch.Generator], Tensor],
+    plan: Plan,
+    *,
+    seed: int,
+    validate: Callable[[], dict[str, float]] | None = None,
+    primary: str = "NDCG@10",
+    checkpoint: Path | None = None,
+    fingerprint: str = "",
+    progress: Progress,
+    name: str,
+) -> Report:
+    """Learn until `patience` or a limit is reached; `module` ends with the best epoch's weights.
+
+    Args:
+        batches: called once an epoch with that epoch's generator.
+        loss: mean loss of one batch, differentiable; gets a torch generator for its own draws.
+        validate: scores `module` as it is then (in eval mode); without it the last epoch is best.
+        checkpoint: folder for the state after each epoch; a run of the same `fingerprint` found
+            there is resumed. None: nothing is kept.
+        fingerprint: says which data and settings a checkpoint belongs to.
+    """
+    optimiser = torch.optim.Adam(
+        module.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
+    )
+    mean = {k: v.detach().clone() for k, v in module.state_dict().items()} if plan.average else {}
+    best: dict[str, Tensor] = {}
+    report = Report()
+    steps = 0
+    done = 0
+    if checkpoint is not None and (found := _resume(checkpoint, fingerprint, module, optimiser)):
+        report, steps, mean, best = found
+        done = len(report.curve)
+    clock, cpu = time.perf_counter() - report.seconds, time.process_time() - report.cpu_seconds
+    while not report.stopped:
+        if done >= plan.max_epochs:
+            report.stopped = f"max_epochs = {plan.max_epochs} reached"
+            break
+        done += 1
+        numbers = np.random.default_rng([seed, done])
+        torch.manual_seed(int(numbers.integers(2**62)))
+        generator = torch.Generator().manual_seed(int(numbers.integers(2**62)))
+        module.train()
+        total, count = 0.0, 0
+        for batch in batches(numbers):
+            steps += 1
+            for group in optimiser.param_groups:
+                group["lr"] = plan.learning_rate * min(1.0, steps / max(1, plan.warmup_steps))
+            optimiser.zero_grad(set_to_none=True)
+            value = loss(batch, generator)
+            value.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(module.parameters(), plan.clip)
+            optimiser.step()
+            total, count = total + float(value.detach()), count + 1
+            if mean:
+                _average(mean, module, min(plan.average, (1.0 + steps) / (10.0 + steps)))
+        row: dict[str, Any] = {"epoch": done, "loss": round(total / max(1, count), 5)}
+        module.eval()
+        due = done >= plan.validate_from and (
+            (done - plan.validate_from) % plan.validate_every == 0 or done == plan.max_epochs
+        )
+        if validate is None or due:
+            own = {k: v.detach().clone() for k, v in module.state_dict().items()} if mean else {}
+            if mean:
+                module.load_state_dict(mean)
+            metrics = validate() if validate is not None else {}
+            row |= {key: round(value, 6) for key, value in metrics.items()}
+            scored = [(r.get(primary, -1.0), -r["epoch"]) for r in [*report.curve, row]]
+            report.best_epoch = -max(scored)[1] if validate is not None else done
+            if report.best_epoch == done:
+                best = {k: v.detach().clone() for k, v in module.state_dict().items()}
+            if own:
+                module.load_state_dict(own)
+        report.seconds, report.cpu_seconds = time.perf_counter() - clock, time.process_time() - cpu
+        row |= {"seconds": round(report.seconds, 2), "cpu_seconds": round(report.cpu_seconds, 2)}
+        report.curve.append(row)
+        said = f" {primary} {row[primary]:.4f}" if primary in row else ""
+        progress(done, plan.max_epochs, f"{name}: epoch {done} loss {row['loss']:.3f}{said}")
+        worse = sum(1 for r in report.curve if r["epoch"] > report.best_epoch and primary in r)
+        if validate is not None and worse >= plan.patience:
+            report.stopped = f"no better {primary} in {worse} validations"
+        elif report.seconds > plan.max_minutes * 60.0:
+            report.stopped = f"max_minutes = {plan.max_minutes} reached"
+        if checkpoint is not None:
+            _keep(checkpoint, fingerprint, module, optimiser, report, steps, mean, best)
+    if best:
+        module.load_state_dict(best)
+    module.eval()
+    return report
+
+
+def peak_rss_mb() -> int:
+    """Most memory this process has held so far, MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak / (1024 * 1024 if sys.platform == "darwin" else 1024))
+
+
+def forget(checkpoint: Path | None) -> None:
+    """Remove a checkpoint folder, once the model it led to is saved elsewhere."""
+    if checkpoint is not None:
+        shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def _average(mean: dict[str, Tensor], module: nn.Module, decay: float) -> None:
+    for key, value in module.state_dict().items():
+        if value.is_floating_point():
+            mean[key].lerp_(value.detach(), 1.0 - decay)
+
+
+def _keep(
+    folder: Path,
+    fingerprint: str,
+    module: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    report: Report,
+    steps: int,
+    mean: dict[str, Tensor],
+    best: dict[str, Tensor],
+) -> None:
+    """Write one checkpoint beside the last one, then put it in its place by rename."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"module.{k}": v for k, v in module.state_dict().items()}
+    tensors |= {f"mean.{k}": v for k, v in mean.items()} | {f"best.{k}": v for k, v in best.items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"adam.{index}.{k}": v for k, v in state.items()}
+    epoch = len(report.curve)
+    name = f"epoch-{epoch}.safetensors"
+    save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, folder / name)
+    about = {
+        "fingerprint": fingerprint,
+        "weights": name,
+        "steps": steps,
+        "curve": report.curve,
+        "best_epoch": report.best_epoch,
+        "stopped": report.stopped,
+        "seconds": report.seconds,
+        "cpu_seconds": report.cpu_seconds,
+    }
+    (folder / "state.json.new").write_text(json.dumps(about), encoding="utf-8")
+    (folder / "state.json.new").replace(folder / "state.json")
+    for old in folder.glob("epoch-*.safetensors"):
+        if old.name != name:
+            old.unlink()
+
+
+def _resume(
+    folder: Path, fingerprint: str, module: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[Report, int, dict[str, Tensor], dict[str, Tensor]] | None:
+    path = folder / "state.json"
+    if not path.exists():
+        return None
+    about = json.loads(path.read_text(encoding="utf-8"))
+    if about["fingerprint"] != fingerprint or not (folder / about["weights"]).exists():
+        return None
+    tensors = load_file(folder / about["weights"])
+    module.load_state_dict(_under(tensors, "module."))
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in _under(tensors, "adam.").items():
+        index, _, part = key.partition(".")
+        state.setdefault(int(index), {})[part] = value
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": state, "param_groups": groups})
+    report = Report(
+        curve=about["curve"],
+        best_epoch=about["best_epoch"],
+        stopped=about["stopped"],
+        seconds=about["seconds"],
+        cpu_seconds=about["cpu_seconds"],
+    )
+    return report, about["steps"], _under(tensors, "mean."), _under(tensors, "best.")
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
