@@ -247,7 +247,9 @@ class Catalog:
 
     # how far sources were read
 
-    def positions(self, asset: str, settings: str) -> tuple[dict[str, dict[str, dict[str, Any]]], bool]:
+    def positions(
+        self, asset: str, settings: str
+    ) -> tuple[dict[str, dict[str, dict[str, Any]]], bool]:
         """{source: {file: position}} of what was read into `asset`, staged files included.
 
         The flag says that some of it was read under another mapping (`settings`), so all must be

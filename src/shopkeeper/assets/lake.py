@@ -91,7 +91,8 @@ class TableStore:
             folders.add(path.parent)
         for folder in folders:
             durable.sync_folder(folder)
-        durable.sync_folder(self.root)
+        if folders:
+            durable.sync_folder(self.root)
 
     def files(self, version: int) -> list[DataFile]:
         """The data files of Delta version `version`."""

@@ -247,32 +247,34 @@ class Run:
 
     # within the block
 
-    def scan(self, name: str, *, buckets: Sequence[int] | None = None) -> pl.LazyFrame:
-        """A declared input, lazily; its version becomes part of the lineage."""
-        version = self._input(name)
+    def scan(
+        self, name: str, *, buckets: Sequence[int] | None = None, version: str | None = None
+    ) -> pl.LazyFrame:
+        """A declared input, lazily; the version read becomes part of the lineage."""
+        found = self._input(name, version)
         return self.assets.scan(
-            name, by=self.by, purpose=self.purpose, version=version.number, buckets=buckets
+            name, by=self.by, purpose=self.purpose, version=found.number, buckets=buckets
         )
 
-    def read(self, name: str, *, buckets: Sequence[int] | None = None) -> pl.DataFrame:
-        return self.scan(name, buckets=buckets).collect()
+    def read(
+        self, name: str, *, buckets: Sequence[int] | None = None, version: str | None = None
+    ) -> pl.DataFrame:
+        return self.scan(name, buckets=buckets, version=version).collect()
 
     def folder(self, name: str) -> Path:
         version = self._input(name)
         return self.assets.folder(name, by=self.by, purpose=self.purpose, version=version.number)
 
     def has(self, name: str) -> bool:
-        """Whether a declared input exists."""
-        if name not in self.reads:
-            raise ValueError(f"step {self.step} reads {name} but does not declare it")
-        return self.assets.exists(name)
+        """Whether an input exists. What this run wrote itself is no input yet."""
+        return name in self.reads
 
-    def _input(self, name: str) -> Version:
+    def _input(self, name: str, version: str | None = None) -> Version:
         if name not in self.reads:
             raise ValueError(f"step {self.step} reads {name} but does not declare it")
-        version = self.assets.current(name)
-        self._inputs.add(version.id)
-        return version
+        found = self.assets.version(name, version)
+        self._inputs.add(found.id)
+        return found
 
     def table(self, name: str, mode: Mode = "replace", **about: Any) -> TableWriter:
         """The writer of an output table.
@@ -400,7 +402,7 @@ class Run:
                     if writer.settings is not None:
                         _settle(connection, name, writer.settings)
                 connection.execute(self._end("done"))
-        self.made = [version for version, _, _ in new]
+        self.made = [version for version, _, is_new in new if is_new]
 
     def fail(self, error: BaseException) -> None:
         for made in self._folders.values():

@@ -50,7 +50,7 @@ def excludes_seen(settings: Settings, by: str) -> bool:
 
 
 def asset_name(spelling: str) -> str:
-    """"popularity" -> "popularity"; "mypkg.mymodel:Model" -> "mypkg_mymodel_Model"."""
+    """ "popularity" -> "popularity"; "mypkg.mymodel:Model" -> "mypkg_mymodel_Model"."""
     return spelling.replace(".", "_").replace(":", "_")
 
 

@@ -99,6 +99,13 @@ def item_rows(items: pl.DataFrame | None, seen: pl.Series) -> pl.DataFrame:
     return pl.DataFrame(known, schema=schema).sort("item_id")
 
 
+def known_items(clean: pl.DataFrame, ids: Sequence[str]) -> pl.DataFrame:
+    """clean.items sorted by id, with a bare row for every id that only events know."""
+    missing = pl.DataFrame({"item_id": ids}, schema={"item_id": pl.String})
+    missing = missing.join(clean, on="item_id", how="anti")
+    return pl.concat([clean, missing], how="diagonal").sort("item_id")
+
+
 def _describe(row: Mapping[str, Any]) -> dict[str, Any]:
     tags = [f"{name}={row[name]}" for name in ("category", "brand", "shop_id") if row.get(name)]
     names: list[str] = []

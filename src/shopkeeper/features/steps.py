@@ -1,5 +1,7 @@
 """clean tables -> features.items and features.sequences, and both back as arrays for training."""
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from shopkeeper.assets.store import Run
@@ -37,8 +39,13 @@ def make_sequences(context: Context) -> None:
     run.note("users", users)
 
 
-def load(run: Run, max_length: int | None = None) -> tuple[Sequences, ItemTable]:
-    """The feature tables as arrays; users sorted by id, so the order of buckets does not matter."""
-    items = item_table(run.read("features.items"))
-    rows = run.read("features.sequences").sort("user_id")
-    return sequences(rows, items.vocabulary, max_length), items
+def load(run: Run, versions: Mapping[str, str] | None = None) -> tuple[Sequences, ItemTable]:
+    """The feature tables as arrays; users sorted by id, so the order of buckets does not matter.
+
+    Args:
+        versions: asset -> version id, of those that are not to be the current ones.
+    """
+    named = versions or {}
+    items = item_table(run.read("features.items", version=named.get("features.items")))
+    rows = run.read("features.sequences", version=named.get("features.sequences"))
+    return sequences(rows.sort("user_id"), items.vocabulary), items

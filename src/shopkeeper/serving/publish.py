@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from shopkeeper.config import Settings
 from shopkeeper.engine.steps import Context
+from shopkeeper.errors import NotReady
 from shopkeeper.evaluation.leaderboard import FLOORS
 from shopkeeper.evaluation.splits import sample
 from shopkeeper.evaluation.trial import (
@@ -23,6 +24,7 @@ from shopkeeper.evaluation.trial import (
     read_evaluation,
     split_of,
 )
+from shopkeeper.features.build import known_items
 from shopkeeper.features.steps import load
 from shopkeeper.recommend.rank import choose_weights
 from shopkeeper.serving import releases
@@ -38,7 +40,8 @@ def publish(context: Context) -> None:
     store = context.assets.root / "releases"
     names = [name for name in map(asset_name, settings.models) if run.has(f"models.{name}")]
     trials = {name: read_evaluation(run.folder(f"evaluations.{name}")) for name in names}
-    sequences, items = load(run)
+    trained_on = _trained_on(context, names)
+    sequences, items = load(run, trained_on)
     split = split_of(settings, sequences)
     seen = excludes_seen(settings, split.by)
     chosen = sample(split.validation, FUSED_EXAMPLES, 0)
@@ -53,18 +56,17 @@ def publish(context: Context) -> None:
     fused = fused_evaluation(split.test, ranking, items, counts, exclude_seen=seen)
     metrics = {name: evaluation.metrics for name, (_, evaluation, _) in trials.items()}
     metrics[FUSED] = fused.metrics
-    clean_items = run.read("clean.items") if run.has("clean.items") else None
     release = releases.build(
         store,
         models={name: run.folder(f"models.{name}") for name in names},
         item_table=items,
-        items=known_items(clean_items, items.vocabulary.ids),
+        items=known_items(run.read("clean.items"), items.vocabulary.ids),
         events=run.read("clean.events").sort("user_id", "ts", "seq", nulls_last=False),
         search=run.folder("indexes.search") if run.has("indexes.search") else None,
         weights=weights,
         constant=constant,
         metrics=metrics,
-        versions={name: context.assets.current(name).id for name in run.reads},
+        versions={name: context.assets.current(name).id for name in run.reads} | trained_on,
         events_position=taken_up_to(context, "raw.feedback"),
         items_position=taken_up_to(context, "raw.item_writes"),
         history=settings.serving.history,
@@ -95,6 +97,22 @@ def publish(context: Context) -> None:
     run.note("release", release)
     run.note("serves", serves)
     run.note("gate", decision.reason)
+
+
+def _trained_on(context: Context, names: list[str]) -> dict[str, str]:
+    """The versions of the features that all models were trained on."""
+    catalog = context.assets.catalog
+    found = {
+        name: catalog.made_from(context.assets.current(f"models.{name}").id) for name in names
+    }
+    newest = max(found.values())
+    if others := [name for name, versions in found.items() if versions != newest]:
+        raise NotReady(
+            f"models {', '.join(others)} were trained on other features than the rest",
+            where="release",
+            next="train all again: shopkeeper train",
+        )
+    return {version.rpartition("@")[0]: version for version in newest}
 
 
 def ask_gate(
@@ -136,18 +154,6 @@ def fuse_lists(
         best = np.lexsort((items, -total))[:DEPTH]
         result[row, : len(best)] = items[best]
     return result
-
-
-def known_items(clean: Any, ids: list[str]) -> Any:
-    """clean.items, with a bare row for every item that only events know."""
-    import polars as pl
-
-    if clean is None:
-        from shopkeeper.clean import items_schema
-
-        clean = pl.DataFrame(schema=items_schema())
-    missing = pl.DataFrame({"item_id": ids}).join(clean, on="item_id", how="anti")
-    return pl.concat([clean, missing], how="diagonal").sort("item_id")
 
 
 def _write(folder: Path, told: dict[str, Any]) -> None:

@@ -1,0 +1,102 @@
+"""The loop, on one page: which step makes which asset from which.
+
+    collect → clean → features → train → compare → index → release → (serve) → feedback → collect
+
+Read top to bottom: a step's `reads` are what steps above it (or a server) made. `raw.feedback` and
+`raw.item_writes` are how the loop closes: what happened while serving comes in as data again.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from shopkeeper.clean import apply
+from shopkeeper.collect.land import land
+from shopkeeper.config import Settings
+from shopkeeper.engine.steps import Context, Step
+from shopkeeper.evaluation.compare import compare
+from shopkeeper.evaluation.trial import asset_name, run_trial
+from shopkeeper.features.steps import make_items, make_sequences
+from shopkeeper.search.step import index
+from shopkeeper.serving.feedback import land_events, land_items
+from shopkeeper.serving.publish import publish
+
+COLLECT = ("collect", "config.py")
+CLEAN = ("clean", "assets/contracts", "config.py")
+FEATURES = ("features",)
+TRAIN = ("models", "training", "features", "evaluation/trial.py", "evaluation/metrics.py", "evaluation/splits.py")  # fmt: skip
+TABLES = ("shops", "items", "users", "images")
+
+
+def steps(settings: Settings) -> tuple[Step, ...]:
+    """Every step of the shop's loop, in an order in which each finds what it reads."""
+    return (
+        *(_collect(table) for table in ("events", *TABLES)),
+        Step("collect.feedback", (), ("raw.feedback",), ("serving/feedback.py",), land_events, outside=True),
+        Step("collect.item_writes", ("raw.items",), ("raw.item_writes",), ("serving/feedback.py",), land_items, outside=True),
+        _clean("shops", apply.shops_step),
+        _clean("items", apply.items_step, ("raw.item_writes", "clean.shops"), needs=()),
+        _clean("users", apply.users_step),
+        _clean("images", apply.images_step),
+        _clean("events", apply.events_step, ("raw.feedback", "clean.items", "quarantine.items", "clean.shops"), needs=()),
+        Step(
+            "features.items", ("clean.items", "clean.events"), ("features.items",), FEATURES,
+            make_items, needs=("clean.events",),
+        ),
+        Step(
+            "features.sequences", ("clean.events",), ("features.sequences",), FEATURES,
+            make_sequences, lambda s: {"kinds": s.features.kinds}, needs=("clean.events",),
+        ),
+        *(_train(spelling) for spelling in settings.models),
+        Step(
+            "report.leaderboard", tuple(f"evaluations.{m}" for m in _names(settings)),
+            ("reports.leaderboard",), ("evaluation",), compare, _compared,
+        ),
+        Step("index.search", ("clean.items", "clean.events", "features.items"), ("indexes.search",), ("search",), index, needs=("features.items",)),
+        Step(
+            "release", _served(settings), ("releases.main",), ("serving/publish.py", "serving/releases.py"),
+            publish, lambda s: {"models": s.models, "gate": s.gate, "serving": s.serving, "split": s.split},
+            needs=("features.sequences", *(f"models.{m}" for m in _names(settings))),
+        ),
+    )  # fmt: skip
+
+
+def _collect(table: str) -> Step:
+    makes = (f"raw.{table}", f"unread.{table}")
+    return Step(f"collect.{table}", (), makes, COLLECT, partial(land, table=table), outside=True)
+
+
+def _clean(table: str, work: Any, also: tuple[str, ...] = (), needs: Any = None) -> Step:
+    reads = (f"raw.{table}", *also)
+    makes = (f"clean.{table}", f"quarantine.{table}", f"quality.{table}")
+    needs = (f"raw.{table}",) if needs is None else needs
+    return Step(f"clean.{table}", reads, makes, CLEAN, work, lambda s: {"clean": s.clean}, needs)
+
+
+def _train(spelling: str) -> Step:
+    name = asset_name(spelling)
+
+    def parameters(settings: Settings) -> Mapping[str, Any]:
+        parts = ("features", "split", "training")
+        return {"model": spelling, **{part: getattr(settings, part) for part in parts}}
+
+    def work(context: Context) -> None:
+        run_trial(context, spelling)
+
+    reads = ("features.items", "features.sequences")
+    makes = (f"models.{name}", f"evaluations.{name}")
+    return Step(f"train.{name}", reads, makes, TRAIN, work, parameters, needs=reads)
+
+
+def _compared(settings: Settings) -> Mapping[str, Any]:
+    return {"models": settings.models, "metric": settings.gate.metric}
+
+
+def _names(settings: Settings) -> tuple[str, ...]:
+    return tuple(asset_name(spelling) for spelling in settings.models)
+
+
+def _served(settings: Settings) -> tuple[str, ...]:
+    made = ((f"models.{name}", f"evaluations.{name}") for name in _names(settings))
+    base = ("clean.items", "clean.events", "features.items", "features.sequences", "indexes.search")
+    return (*base, *(asset for pair in made for asset in pair))

@@ -1,0 +1,55 @@
+"""clean.items, and what people asked for and took -> indexes.search."""
+
+from pathlib import Path
+
+import polars as pl
+
+from shopkeeper.engine.steps import Context
+from shopkeeper.features.build import known_items
+from shopkeeper.search.index import build
+from shopkeeper.words import Kind
+
+MAX_QUERIES = 10_000  # frequent queries offered as suggestions
+
+
+def index(context: Context) -> None:
+    """The search index over the catalogue."""
+    run = context.run
+    ids = run.scan("features.items").select("item_id").collect()["item_id"].to_list()
+    items = known_items(run.read("clean.items"), ids)
+    events = run.scan("clean.events")
+    wanted = (
+        events.filter(pl.col("kind") != Kind.IMPRESSION.value)
+        .group_by("item_id")
+        .agg(pl.len())
+        .drop_nulls()
+        .collect()
+    )
+    asked = (
+        events.filter(pl.col("kind") == Kind.SEARCH.value)
+        .select(pl.col("query").str.strip_chars().str.to_lowercase())
+        .filter(pl.col("query").str.len_chars().is_between(1, 60))
+        .group_by("query")
+        .agg(pl.len())
+        .filter(pl.col("len") >= 2)
+        .sort(["len", "query"], descending=[True, False])
+        .head(MAX_QUERIES)
+        .collect()
+    )
+
+    def fill(folder: Path) -> None:
+        build(
+            items,
+            folder,
+            popularity={item: float(count) for item, count in wanted.iter_rows()},
+            queries=dict(asked.select("query", "len").iter_rows()),
+        )
+
+    run.files(
+        "indexes.search",
+        fill,
+        kind="index",
+        description="search over the catalogue, Chinese and English",
+        notes={"items": items.height, "queries": asked.height},
+    )
+    run.note("items", items.height)

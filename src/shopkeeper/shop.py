@@ -1,0 +1,478 @@
+"""Shop: opens a workspace; the Python face of everything the command line and the API do.
+
+    with Shop.open("myshop") as shop:
+        shop.run()
+        answer = shop.service.recommend(user_id="u1")
+
+What it returns is plain: dicts and lists that can go out as JSON.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Any, Self
+
+import polars as pl
+
+from shopkeeper import config, pipeline
+from shopkeeper.assets import durable
+from shopkeeper.assets.catalog import Version
+from shopkeeper.assets.provenance import code_digest
+from shopkeeper.assets.store import Assets
+from shopkeeper.clean.report import explain
+from shopkeeper.engine.steps import Outcome, Report, Step, run_steps, select, silent
+from shopkeeper.errors import Conflict, InputError, NotFound, NotReady
+from shopkeeper.governance.access import OWNER
+from shopkeeper.serving import releases
+from shopkeeper.serving.service import Service
+from shopkeeper.words import TABLES, Purpose
+
+# models in this group wait for [schedule] retrain_minutes in a scheduled run
+TRAIN = "train"
+
+
+class Shop:
+    """The shop in `folder`."""
+
+    def __init__(self, folder: Path, settings: config.Settings, assets: Assets) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.assets = assets
+        self._service: Service | None = None
+        self._opening = Lock()
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Self:
+        """Open the workspace in `folder`.
+
+        A folder with user_behavior.* and item_data.* needs no shop.toml. NotFound without either.
+        """
+        home = Path(folder).resolve()
+        if not home.is_dir():
+            raise NotFound(
+                "no such folder", where=str(folder), next=f"make one: shopkeeper init {folder}"
+            )
+        settings = config.Settings(name=home.name)
+        if (home / "shop.toml").exists() or not _plain(home):
+            settings = config.load(home)
+        assets = Assets(home, buckets=settings.buckets)
+        return cls(home, settings, assets)
+
+    def close(self) -> None:
+        if self._service is not None:
+            self._service.close()
+        self.assets.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # the loop
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return pipeline.steps(self.settings)
+
+    def run(
+        self,
+        names: Sequence[str] = (),
+        *,
+        force: bool = False,
+        scheduled: bool = False,
+        report: Report = silent,
+    ) -> dict[str, Any]:
+        """Run the loop, or the steps or groups named; only what is not fresh.
+
+        Args:
+            force: run the named steps even when fresh, and read raw files from the start.
+            scheduled: leave models alone that are younger than [schedule] retrain_minutes.
+        Raises:
+            Conflict: another run is at work here.
+        """
+        chosen = select(self.steps, names)
+        if scheduled:
+            chosen = [step for step in chosen if not (step.group == TRAIN and self._young(step))]
+        started = time.monotonic()
+        with durable.lock(self.assets.root / "run.lock", wait=False, holder="another run"):
+            outcomes = run_steps(
+                chosen, self.folder, self.settings, self.assets, force=force, report=report
+            )
+        if self._service is not None:
+            self._service.reload()
+        return self._told(outcomes, time.monotonic() - started)
+
+    def _young(self, step: Step) -> bool:
+        """Whether all that the step makes is there and younger than it may be."""
+        limit = self.settings.schedule.retrain_minutes * 60
+        for name in step.makes:
+            version = self.assets.catalog.current(name)
+            if version is None or _age_seconds(version) > limit:
+                return False
+        return True
+
+    def _told(self, outcomes: list[Outcome], seconds: float) -> dict[str, Any]:
+        made = {}
+        for outcome in outcomes:
+            for version in outcome.made:
+                made[version.asset] = {
+                    "version": version.id,
+                    "rows": version.rows,
+                    "seconds": round(outcome.seconds, 3),
+                }
+        board = self.leaderboard()
+        now = releases.pointer(self.assets.root / "releases")
+        last = [v.run_id for outcome in outcomes for v in outcome.made]
+        return {
+            "run_id": last[-1] if last else None,
+            "assets": made,
+            "steps": [
+                {"step": o.step, "state": o.state, "seconds": round(o.seconds, 3), "notes": o.notes}
+                for o in outcomes
+            ],
+            "leaderboard": board["leaderboard"] if board else [],
+            "release": now.release if now else None,
+            "seconds": round(seconds, 3),
+        }
+
+    def status(self) -> dict[str, Any]:
+        """What is fresh, stale, missing or failed, and what to do next."""
+        catalog = self.assets.catalog
+        told = []
+        for step in self.steps:
+            last = next(iter(catalog.runs(step=step.name, limit=1)), None)
+            told.append(
+                {
+                    "step": step.name,
+                    "state": self._state(step, last),
+                    "last_run": last["started_at"] if last else None,
+                    "seconds": last["seconds"] if last else None,
+                    "error": last["error"] if last and last["outcome"] == "failed" else None,
+                }
+            )
+        states = {row["state"] for row in told}
+        now = releases.pointer(self.assets.root / "releases")
+        if "failed" in states:
+            bad = next(row for row in told if row["state"] == "failed")
+            following = f"{bad['step']} failed: {bad['error']}; put it right, then: shopkeeper run"
+        elif states & {"stale", "missing"}:
+            following = "bring it up to date with: shopkeeper run"
+        elif now is None:
+            following = "no release serves yet: shopkeeper run"
+        else:
+            following = "all is fresh; serve it with: shopkeeper serve"
+        return {
+            "shop": self.settings.name,
+            "release": now.release if now else None,
+            "steps": told,
+            "next": following,
+            "schedule": self._schedule(),
+        }
+
+    def _state(self, step: Step, last: dict[str, Any] | None) -> str:
+        if last is not None and last["outcome"] == "failed":
+            return "failed"
+        if any(not self.assets.exists(name) for name in step.needs):
+            return "idle" if last is None else "missing"
+        if step.outside:
+            return "missing" if last is None else "looks each time"
+        reads = [name for name in step.reads if self.assets.exists(name)]
+        key = self.assets.run_key(
+            step.name, reads, dict(step.parameters(self.settings)), code_digest(step.code)
+        )
+        if self.assets.fresh(key) is not None:
+            return "fresh"
+        return "missing" if last is None else "stale"
+
+    def _schedule(self) -> dict[str, Any] | None:
+        """What the last scheduled run left behind (store/schedule.json), or None."""
+        path = self.assets.root / "schedule.json"
+        if not path.exists():
+            return None
+        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return told
+
+    # what there is
+
+    def assets_list(self) -> list[dict[str, Any]]:
+        """All assets: name, layer, kind, description, owner, grade, and the current version."""
+        return [self._summary(record) for record in self.assets.catalog.assets()]
+
+    def asset(self, name: str) -> dict[str, Any]:
+        """One asset with schema, history and the runs around it. NotFound names the nearest."""
+        record = self._record(name)
+        history = self.assets.catalog.history(name)
+        current = history[0] if history else None
+        return {
+            **self._summary(record),
+            "schema": current.schema if current else {},
+            "quality_report": current.quality if current else None,
+            "notes": current.notes if current else {},
+            "history": [_version(v) for v in history[:50]],
+            "made_from": self.assets.catalog.made_from(current.id) if current else [],
+            "used_by": self.assets.catalog.used_by(current.id) if current else [],
+            "run": self.assets.catalog.run(current.run_id) if current else None,
+        }
+
+    def lineage(self, name: str | None = None) -> dict[str, Any]:
+        """{"nodes": [...], "edges": [{"from", "to"}]} of current versions; around `name`, or all.
+
+        Edges are what runs really read when they made the current versions.
+        """
+        catalog = self.assets.catalog
+        records = {r["name"]: r for r in catalog.assets() if r["version"] is not None}
+        if name is not None:
+            self._record(name)
+        edges = set()
+        for asset, record in records.items():
+            for source in catalog.made_from(record["version"].id):
+                edges.add((source.rpartition("@")[0], asset))
+        kept = set(records)
+        if name is not None:
+            kept = _reach(name, edges) | _reach(name, {(b, a) for a, b in edges})
+        return {
+            "nodes": [
+                {**self._summary(records[n]), "focus": n == name}
+                for n in sorted(kept)
+                if n in records
+            ],
+            "edges": [{"from": a, "to": b} for a, b in sorted(edges) if a in kept and b in kept],
+        }
+
+    def preview(self, name: str, n: int = 20) -> dict[str, Any]:
+        """The first rows of a table, or the files of an asset that is a folder."""
+        self._record(name)
+        version = self.assets.current(name)
+        if version.delta_version is None:
+            folder = self.assets.folder(name, by=OWNER, purpose=Purpose.ANALYSE)
+            files = sorted(path for path in folder.rglob("*") if path.is_file())
+            rows = [
+                {"file": str(path.relative_to(folder)), "bytes": path.stat().st_size}
+                for path in files[:n]
+            ]
+            return {"columns": ["file", "bytes"], "rows": rows}
+        rows_ = self.assets.scan(name, by=OWNER, purpose=Purpose.ANALYSE).head(n)
+        frame = rows_.drop(pl.selectors.binary()).collect()
+        return {"columns": frame.columns, "rows": json.loads(frame.write_json())}
+
+    def history(self, name: str) -> list[dict[str, Any]]:
+        """All versions of an asset, newest first."""
+        self._record(name)
+        return [_version(version) for version in self.assets.catalog.history(name)]
+
+    def export_asset(self, name: str, out: Path, version: str | None = None) -> dict[str, Any]:
+        """Write a table to `out` (.csv, .parquet or .jsonl by its suffix)."""
+        frame = self.assets.scan(name, by=OWNER, purpose=Purpose.ANALYSE, version=version)
+        write_table(frame.collect(), out)
+        return {"asset": self.assets.version(name, version).id, "out": str(out)}
+
+    def _record(self, name: str) -> dict[str, Any]:
+        found = [record for record in self.assets.catalog.assets() if record["name"] == name]
+        if not found:
+            raise NotFound(
+                f"no asset {name!r}", where="catalogue", next="see them with: shopkeeper assets ls"
+            )
+        return found[0]
+
+    def _summary(self, record: dict[str, Any]) -> dict[str, Any]:
+        version: Version | None = record["version"]
+        return {
+            "name": record["name"],
+            "layer": record["name"].partition(".")[0],
+            "kind": record["kind"],
+            "description": record["description"],
+            "owner": record["owner"],
+            "grade": record["grade"],
+            "contract": record["contract"],
+            "version": version.id if version else None,
+            "number": version.number if version else None,
+            "rows": version.rows if version else None,
+            "bytes": version.bytes if version else None,
+            "created_at": version.created_at if version else None,
+            "quality": version.quality if version else None,
+        }
+
+    # quality
+
+    def quality(self) -> list[dict[str, Any]]:
+        """The quality report of every cleaned table: counts, score, and every rule."""
+        told = []
+        for table in TABLES:
+            version = self.assets.catalog.current(f"quality.{table}")
+            if version is not None:
+                unread = self.assets.catalog.current(f"unread.{table}")
+                told.append(
+                    {
+                        "table": table,
+                        "version": version.id,
+                        "created_at": version.created_at,
+                        "unread": unread.rows if unread else 0,
+                        **version.notes,
+                    }
+                )
+        return told
+
+    def quarantine(self) -> list[dict[str, Any]]:
+        """Quarantined rows by table and rule: count, and where the first one stands."""
+        told = []
+        for table in TABLES:
+            name = f"quarantine.{table}"
+            if self.assets.exists(name):
+                rows = self.assets.read(name, by=OWNER, purpose=Purpose.ANALYSE)
+                told += [{"table": table, **row} for row in explain(rows).to_dicts()]
+            name = f"unread.{table}"
+            if self.assets.exists(name):
+                rows = self.assets.read(name, by=OWNER, purpose=Purpose.ANALYSE)
+                told += [{"table": table, **row} for row in explain(rows).to_dicts()]
+        return told
+
+    def quarantined_rows(
+        self, table: str, rule: str | None = None, n: int = 20
+    ) -> list[dict[str, Any]]:
+        """Rows in quarantine, whole, with rule and detail."""
+        if table not in TABLES:
+            raise InputError(f"no table {table!r}", next=f"there are: {', '.join(TABLES)}")
+        told: list[dict[str, Any]] = []
+        for name in (f"quarantine.{table}", f"unread.{table}"):
+            if self.assets.exists(name):
+                rows = self.assets.scan(name, by=OWNER, purpose=Purpose.ANALYSE)
+                rows = rows.filter(pl.col("rule") == rule) if rule else rows
+                frame = rows.drop(pl.selectors.binary()).head(n - len(told)).collect()
+                told += json.loads(frame.write_json())
+        return told
+
+    # models and releases
+
+    def leaderboard(self) -> dict[str, Any] | None:
+        """{"leaderboard", "groups", "split", "curves", "cards", …}, or None before the first."""
+        if not self.assets.exists("reports.leaderboard"):
+            return None
+        told: dict[str, Any] = json.loads(
+            (self.report_folder() / "leaderboard.json").read_text(encoding="utf-8")
+        )
+        return told
+
+    def report_folder(self) -> Path:
+        """Where the leaderboard's files are: leaderboard.<lang>.svg, curves.<lang>.svg, .csv."""
+        return self.assets.folder("reports.leaderboard", by=OWNER, purpose=Purpose.ANALYSE)
+
+    @property
+    def releases(self) -> Path:
+        """The folder of releases, for serving.releases."""
+        return self.assets.root / "releases"
+
+    @property
+    def service(self) -> Service:
+        """The service over the current release, opened once. NotReady without a release."""
+        if self._service is None:
+            with self._opening:
+                if self._service is None:
+                    self._service = Service.open(self.folder, self.settings, self.assets)
+        return self._service
+
+    def recommend_all(
+        self, out: Path, k: int = 10, progress: Callable[[int, int], None] | None = None
+    ) -> int:
+        """Write k recommendations for every user to `out` (.csv, .parquet, .jsonl); the users.
+
+        Batch answers explore nothing and are no answers that feedback could join to.
+        """
+        users = self.assets.scan("features.sequences", by=OWNER, purpose=Purpose.SERVE)
+        ids = users.select("user_id").collect()["user_id"].sort().to_list()
+        rows: list[tuple[str, int, str, float, str]] = []
+        for place, (user, hits) in enumerate(self.service.batch(ids, k)):
+            rows += [(user, hit.position, hit.item_id, hit.score, hit.source) for hit in hits]
+            if progress is not None and place % 100 == 0:
+                progress(place, len(ids))
+        names = ["user_id", "position", "item_id", "score", "source"]
+        write_table(pl.DataFrame(rows, schema=names, orient="row"), out)
+        return len(ids)
+
+    def image(self, item_id: str) -> tuple[str, bytes] | None:
+        """(format, bytes) of the item's picture, or None."""
+        if not self.assets.exists("clean.images"):
+            return None
+        return _pictures(self.assets, self.assets.current("clean.images").id).get(item_id)
+
+
+@lru_cache(maxsize=2)
+def _pictures(assets: Assets, version: str) -> dict[str, tuple[str, bytes]]:
+    frame = assets.read("clean.images", by=OWNER, purpose=Purpose.SERVE, version=version).select(
+        "item_id", "format", "content"
+    )
+    return {item: (kind, content) for item, kind, content in frame.iter_rows()}
+
+
+def write_table(frame: pl.DataFrame, out: Path) -> None:
+    """Write a table as its suffix says. InputError: a suffix we do not write."""
+    if out.suffix == ".csv":
+        nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
+        frame = frame.drop(pl.selectors.binary())
+        frame.with_columns(
+            pl.col(name).map_elements(lambda v: json.dumps(v.to_list()), pl.String)
+            for name in nested
+        ).write_csv(out)
+    elif out.suffix == ".parquet":
+        frame.write_parquet(out)
+    elif out.suffix in (".jsonl", ".ndjson"):
+        frame.drop(pl.selectors.binary()).write_ndjson(out)
+    else:
+        raise InputError(
+            f"cannot write {out.suffix or 'a file without a suffix'}",
+            where=str(out),
+            next="name a file that ends in .csv, .parquet or .jsonl",
+        )
+
+
+def _plain(folder: Path) -> bool:
+    """Whether the plain shape's files are here, so that no shop.toml is needed."""
+    places: Iterator[Path] = (
+        path
+        for base in (folder, folder / "raw")
+        for pattern in ("user_behavior*", "item_data*", "events*")
+        for path in base.glob(pattern)
+    )
+    return any(places)
+
+
+def _age_seconds(version: Version) -> float:
+    from datetime import UTC, datetime
+
+    return (datetime.now(UTC) - datetime.fromisoformat(version.created_at)).total_seconds()
+
+
+def _version(version: Version) -> dict[str, Any]:
+    return {
+        "version": version.id,
+        "number": version.number,
+        "digest": version.digest,
+        "rows": version.rows,
+        "bytes": version.bytes,
+        "created_at": version.created_at,
+        "run_id": version.run_id,
+        "quality": version.quality,
+    }
+
+
+def _reach(start: str, edges: set[tuple[str, str]]) -> set[str]:
+    found, todo = {start}, [start]
+    while todo:
+        at = todo.pop()
+        for a, b in edges:
+            if a == at and b not in found:
+                found.add(b)
+                todo.append(b)
+    return found
+
+
+__all__ = ["Conflict", "NotReady", "Shop", "write_table"]

@@ -1,0 +1,129 @@
+"""The thinnest whole loop: two CSV files in, an answer out, an event in, another answer out."""
+
+import random
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from shopkeeper.errors import Conflict, InputError
+from shopkeeper.governance.access import OWNER
+from shopkeeper.shop import Shop
+from shopkeeper.words import Purpose
+
+TOML = """
+models = ["popularity", "item_knn"]
+buckets = 4
+[serving]
+exploration = 0.0
+"""
+
+
+def write_plain_shop(folder: Path) -> None:
+    """The plain shape: user_id, item_id and item_id, item_feature, nothing more."""
+    dice = random.Random(5)
+    lines = ["user_id,item_id"]
+    for _ in range(1200):
+        user = dice.randrange(100)
+        lines.append(f"u{user},i{user % 5 * 10 + dice.randrange(10)}")
+    folder.mkdir(exist_ok=True)
+    (folder / "user_behavior.csv").write_text("\n".join(lines) + "\n")
+    items = [f"i{n},{n / 10}" for n in range(50)]
+    (folder / "item_data.csv").write_text("\n".join(["item_id,item_feature", *items]) + "\n")
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    folder = tmp_path / "shop"
+    write_plain_shop(folder)
+    (folder / "shop.toml").write_text(TOML)
+    return folder
+
+
+def test_the_two_plain_files_need_no_settings_at_all(tmp_path: Path) -> None:
+    write_plain_shop(tmp_path / "plain")
+    with Shop.open(tmp_path / "plain") as shop:
+        told = shop.run(["collect", "clean", "features"])
+        assert told["assets"]["clean.events"]["rows"] == 1200
+        events = shop.assets.read("clean.events", by=OWNER, purpose=Purpose.ANALYSE)
+        assert events["ts"].null_count() == 1200
+        assert events["kind"].unique().to_list() == ["view"]
+        items = shop.assets.read("features.items", by=OWNER, purpose=Purpose.ANALYSE)
+        assert items.filter(pl.col("item_id") == "i7")["values"][0].to_list() == pytest.approx(
+            [0.7]
+        )
+
+
+def test_an_event_changes_the_next_answer_and_comes_back_as_data(shop: Path) -> None:
+    with Shop.open(shop) as opened:
+        told = opened.run()
+        assert told["release"] is not None
+        assert {line["model"] for line in told["leaderboard"]} == {"popularity", "item_knn"}
+        before = opened.service.recommend(user_id="newcomer", k=5)
+        clicked = "i42"
+        opened.service.record(
+            [
+                {
+                    "user_id": "newcomer",
+                    "item_id": clicked,
+                    "kind": "view",
+                    "answer_id": before.answer_id,
+                }
+            ]
+        )
+        after = opened.service.recommend(user_id="newcomer", k=5)
+        assert [hit.item_id for hit in after.items] != [hit.item_id for hit in before.items]
+        near = {f"i{n}" for n in range(40, 50)}
+        assert len({hit.item_id for hit in after.items} & near) >= 3
+        opened.run()
+        events = opened.assets.read("clean.events", by=OWNER, purpose=Purpose.ANALYSE)
+        assert events.height == 1201
+        assert events.filter(pl.col("user_id") == "newcomer")["answer_id"].to_list() == [
+            before.answer_id
+        ]
+        assert opened.run(["collect", "clean"])["assets"] == {}  # taken in exactly once
+
+
+def test_nothing_runs_twice_and_a_grown_file_adds_only_what_is_new(shop: Path) -> None:
+    with Shop.open(shop) as opened:
+        opened.run()
+        again = opened.run()
+        looked = {"collect", "report"}
+        states = {s["step"]: s["state"] for s in again["steps"]}
+        assert {
+            state for step, state in states.items() if step.partition(".")[0] not in looked
+        } <= {"fresh", "idle"}
+        assert again["assets"] == {}
+        with (shop / "user_behavior.csv").open("a") as file:
+            file.write("u1,i3\nu1,i4\n")
+        grown = opened.run(["collect", "clean"])
+        assert grown["assets"]["raw.events"]["rows"] == 1202
+        notes = {s["step"]: s["notes"] for s in grown["steps"]}
+        assert notes["collect.events"]["rows"] == 2
+
+
+def test_a_second_run_at_the_same_time_is_refused_with_the_next_step(shop: Path) -> None:
+    from shopkeeper.assets import durable
+
+    with (
+        Shop.open(shop) as opened,
+        durable.lock(opened.assets.root / "run.lock", wait=False),
+        pytest.raises(Conflict, match=r"another run is at work here.*wait until it is done"),
+    ):
+        opened.run(["collect"])
+
+
+def test_an_unknown_step_is_refused_with_the_known_ones(shop: Path) -> None:
+    with Shop.open(shop) as opened, pytest.raises(InputError, match=r"no step 'clena'.*clean"):
+        opened.run(["clena"])
+
+
+def test_lineage_leads_from_the_release_back_to_the_raw_files(shop: Path) -> None:
+    with Shop.open(shop) as opened:
+        opened.run()
+        lineage = opened.lineage("releases.main")
+        names = {node["name"] for node in lineage["nodes"]}
+        assert {"raw.events", "clean.events", "features.sequences", "models.item_knn"} <= names
+        run = opened.asset("models.item_knn")["run"]
+        assert run["outcome"] == "done"
+        assert run["code_digest"]
