@@ -4,5 +4,6 @@ What it says of quality is about a simulation; claims are made on public data (d
 """
 
 from shopkeeper.demo.marketplace import write
+from shopkeeper.demo.truth import simulate_clicks
 
-__all__ = ["write"]
+__all__ = ["simulate_clicks", "write"]

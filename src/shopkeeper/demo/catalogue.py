@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from shopkeeper.demo.goods import BRANDS, CATEGORIES, COLOURS, GOODS, SHOPS, STYLES
+from shopkeeper.demo.goods import BRANDS, CATEGORIES, COLOURS, GOODS, PALETTES, SHOPS, STYLES
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -54,7 +54,9 @@ def make(rng: np.random.Generator, items: int, days: int, first_day: np.datetime
     total = int(start[-1])
     good = np.repeat(np.arange(len(GOODS)), counts)
     style = rng.integers(0, len(STYLES), total)
-    colour = rng.choice(len(COLOURS), total, p=_colour_shares())
+    colour = np.concatenate(
+        [rng.choice(len(COLOURS), counts[g], p=_colour_shares(g)) for g in range(len(GOODS))]
+    )
     tier = rng.beta(1.6, 2.0, total)
     brand, shop = np.zeros(total, np.int64), np.zeros(total, np.int64)
     of_category = {name: rng.choice(len(BRANDS), 9, replace=False) for name in CATEGORIES}
@@ -102,9 +104,17 @@ def make(rng: np.random.Generator, items: int, days: int, first_day: np.datetime
     )
 
 
-def _colour_shares() -> Array:
-    shares = np.ones(len(COLOURS))
-    shares[:3] = 2.0  # black, white and grey sell everywhere
+def _colour_shares(good: int) -> Array:
+    """(len(COLOURS),) how often a good comes in each colour."""
+    kind = GOODS[good]
+    palette = PALETTES.get(kind.name) or PALETTES.get(kind.category)
+    usual = {"black", "white", "grey"}  # they sell everywhere
+    shares = np.array(
+        [
+            0.0 if palette and paint.name not in palette else 2.0 if paint.name in usual else 1.0
+            for paint in COLOURS
+        ]
+    )
     made: Array = shares / shares.sum()
     return made
 

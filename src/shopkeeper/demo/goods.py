@@ -526,6 +526,34 @@ COLOURS: tuple[Colour, ...] = (
     Colour("brown", "棕色", (146, 100, 68)),
 )
 
+PALETTES: dict[str, tuple[str, ...]] = {
+    # what such goods come in; everything else comes in all colours
+    "Phones & Tablets": (
+        "black",
+        "white",
+        "grey",
+        "blue",
+        "navy",
+        "purple",
+        "green",
+        "mint",
+        "pink",
+    ),
+    "Audio": ("black", "white", "grey", "navy", "beige", "pink", "mint", "blue", "red", "green"),
+    "Computers": ("black", "white", "grey", "navy", "mint", "pink", "beige", "blue"),
+    "Furniture": ("black", "white", "grey", "brown", "beige", "green", "navy", "orange", "blue"),
+    "smart watch": ("black", "white", "grey", "navy", "orange", "green", "pink"),
+    "belt": ("black", "brown", "navy", "beige", "grey"),
+    "boots": ("black", "brown", "beige", "grey", "green", "navy"),
+    "jeans": ("blue", "navy", "black", "grey", "white"),
+    "lipstick": ("red", "pink", "orange", "brown", "purple"),
+    "chef knife": ("black", "brown", "red", "navy", "beige", "green"),
+    "cutting board": ("brown", "beige", "black", "green", "white"),
+    "teapot": ("brown", "white", "beige", "green", "blue", "black", "mint"),
+    "wallet": ("black", "brown", "beige", "navy", "red", "green", "pink"),
+    "plush toy": ("brown", "beige", "white", "pink", "grey", "yellow", "mint", "purple", "blue"),
+}
+
 SHOPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     # (name, Chinese, the categories it sells)
     ("Digital Street", "数码街", (_P, _A, _S, _C)),
