@@ -101,19 +101,24 @@ def rank(
     return top(scores, k)
 
 
+BLOCKS = 64  # of a row; the maxima of its columns bound the k-th largest value from below
+
+
 def top(scores: Floats, k: int) -> tuple[npt.NDArray[np.int32], Floats]:
     """Indexes and values of the k largest of each row, largest first, ties to the lower index."""
     rows, items = scores.shape
     width = min(k, items)
     if width < items:
-        # the k-th largest value of each row, then everything above it and the first ties
-        kth = -np.partition(-scores, width - 1, axis=1)[:, width - 1 : width]
-        keep = scores >= kth
-        found = np.full((rows, width), -1, dtype=np.int64)
+        bound = _lower_bound(scores, width)
+        found = np.empty((rows, width), dtype=np.int64)
         for row in range(rows):
-            (candidates,) = np.nonzero(keep[row])
-            order = np.lexsort((candidates, -scores[row, candidates]))[:width]
-            found[row] = candidates[order]
+            (near,) = np.nonzero(scores[row] >= bound[row])  # at least `width`, seldom many more
+            values = scores[row, near]
+            kth = -np.partition(-values, width - 1)[width - 1]
+            above = values > kth
+            order = np.argsort(-values[above], kind="stable")
+            first_ties = near[values == kth][: width - len(order)]
+            found[row] = np.concatenate([near[above][order], first_ties])
     else:
         found = np.argsort(-scores, axis=1, kind="stable")
     best = np.take_along_axis(scores, found, axis=1)
@@ -122,3 +127,14 @@ def top(scores: Floats, k: int) -> tuple[npt.NDArray[np.int32], Floats]:
         items_out = np.pad(items_out, ((0, 0), (0, k - width)), constant_values=-1)
         best = np.pad(best, ((0, 0), (0, k - width)), constant_values=-np.inf)
     return items_out, best
+
+
+def _lower_bound(scores: Floats, width: int) -> Floats:
+    """(B,) a value that at least `width` scores of the row reach; one pass, no sorting of the row."""
+    rows, items = scores.shape
+    columns = items // BLOCKS
+    if columns < width:
+        return np.full(rows, -np.inf, dtype=scores.dtype)
+    highest = scores[:, : columns * BLOCKS].reshape(rows, BLOCKS, columns).max(axis=1)
+    bound: Floats = -np.partition(-highest, width - 1, axis=1)[:, width - 1]
+    return bound
