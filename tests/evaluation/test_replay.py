@@ -3,7 +3,7 @@ import math
 import pytest
 
 from shopkeeper.errors import InputError
-from shopkeeper.evaluation.replay import Computed, replay
+from shopkeeper.evaluation.replay import Computed, from_log, replay
 
 ONE = Computed("f1", {"ease": (["a", "b"], [0.9, 0.5]), "popularity": (["c"], [3.0])})
 
@@ -75,3 +75,22 @@ def test_only_the_first_differences_are_named_but_all_are_counted() -> None:
 def test_an_answer_logged_twice_is_refused() -> None:
     with pytest.raises(InputError, match="'x' stands twice"):
         replay([("x", ONE), ("x", ONE)], again())
+
+
+def test_a_logged_answer_is_read_without_the_items_a_model_does_not_know() -> None:
+    answer = {
+        "answer_id": "x",
+        "history_digest": "f1",
+        "candidates": {
+            "item_ids": ["a", "new", "b"],
+            "fused": [0.3, 0.2, 0.1],
+            "models": {"ease": [0.9, math.nan, 0.5], "popularity": [None, None, 3.0]},
+        },
+    }
+    made = from_log(answer)
+    assert made == Computed("f1", {"ease": (["a", "b"], [0.9, 0.5]), "popularity": (["b"], [3.0])})
+
+
+def test_an_answer_without_candidates_cannot_be_replayed() -> None:
+    with pytest.raises(InputError, match="answer x: no candidates are logged"):
+        from_log({"answer_id": "x", "kind": "search"})

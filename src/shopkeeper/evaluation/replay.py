@@ -10,10 +10,13 @@ What an answer's log must hold for this, and what `recompute` must return:
     features   text: digest of the history as the models saw it (every feature of every event)
     scores     source -> (item ids or rows, scores): each source's candidates, before fusion
 
+`from_log` reads both from an answer as `Service.trace` gives it.
+
 Features must be equal. Scores must be equal within `tolerance`, and must be of the same items in
 the same order; items whose logged scores differ by no more than `tolerance` may change places.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -138,6 +141,32 @@ def replay(
         kinds={kind: count for kind, count in sorted(kinds.items()) if count},
         differences=tuple(differences),
     )
+
+
+def from_log(answer: Mapping[str, Any]) -> Computed:
+    """What was logged of an answer, from the shape of `Service.trace`.
+
+    Reads history_digest and candidates: {item_ids, models: {name: a score an item}}. An item that a
+    model does not know has no score (NaN or null) there, and none here.
+
+    Raises:
+        InputError: the answer holds no candidates (a search, or a log from before they were kept).
+    """
+    found = answer.get("candidates")
+    if not found or "history_digest" not in answer:
+        raise InputError(
+            "no candidates are logged, so there is nothing to replay",
+            where=f"answer {answer.get('answer_id', '?')}",
+        )
+    scores: dict[str, Scored] = {}
+    for name, values in found["models"].items():
+        known = [
+            (item, float(value))
+            for item, value in zip(found["item_ids"], values, strict=True)
+            if value is not None and not math.isnan(value)
+        ]
+        scores[name] = [item for item, _ in known], [value for _, value in known]
+    return Computed(str(answer["history_digest"]), scores)
 
 
 def _scores_differ(
