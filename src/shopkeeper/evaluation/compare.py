@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-import polars as pl
-
 from shopkeeper.engine.steps import Context
 from shopkeeper.evaluation import plot
 from shopkeeper.evaluation.leaderboard import as_json, leaderboard
 from shopkeeper.evaluation.trial import asset_name, line, read_evaluation
+
+BOARD = "leaderboard.parquet"
 
 
 def compare(context: Context) -> None:
@@ -37,7 +37,8 @@ def compare(context: Context) -> None:
     def fill(folder: Path) -> None:
         text = json.dumps(told, indent=1, ensure_ascii=False, default=str)
         (folder / "leaderboard.json").write_text(text + "\n", encoding="utf-8")
-        board.select(pl.exclude(pl.List, pl.Struct)).write_csv(folder / "leaderboard.csv")
+        board.write_csv(folder / "leaderboard.csv")
+        board.write_parquet(folder / BOARD)
         for lang in ("en", "zh"):
             (folder / f"leaderboard.{lang}.svg").write_text(plot.bars(board, lang=lang), "utf-8")
             if curves:

@@ -1,0 +1,710 @@
+"""The command line: the same calls as the Python face and the API, one result each.
+
+A ShopkeeperError is printed on one line and gives its exit code: 2 the caller can fix it, 3 a step
+has to run first, 4 an outside system failed. Anything else is our defect and keeps its traceback.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from shopkeeper.errors import InputError, NotFound, ShopkeeperError
+
+app = typer.Typer(
+    name="shopkeeper",
+    help="Shopkeeper 掌柜: a shop's raw data into governed assets, search and recommendations.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+assets_app = typer.Typer(help="What data, models and indexes there are.", no_args_is_help=True)
+quarantine_app = typer.Typer(help="Rows that broke a rule, whole.", no_args_is_help=True)
+release_app = typer.Typer(help="What serves together.", no_args_is_help=True)
+clients_app = typer.Typer(help="API keys.", no_args_is_help=True)
+app.add_typer(assets_app, name="assets")
+app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(release_app, name="release")
+app.add_typer(clients_app, name="clients")
+
+ShopDir = Annotated[Path, typer.Option("--shop", help="The workspace.", show_default="here")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+HERE = Path()
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="An empty folder.")],
+    users: int = 6000,
+    items: int = 2400,
+    days: int = 60,
+    seed: int = 7,
+    as_json: Json = False,
+) -> None:
+    """Write a demo marketplace's raw files and shop.toml into FOLDER. Its numbers are simulated."""
+    from shopkeeper.demo.marketplace import write
+
+    with _bars(quiet=as_json) as report:
+        told = write(
+            folder, users=users, items=items, days=days, seed=seed,
+            progress=lambda done, total, text: report("demo", done, total, text),
+        )  # fmt: skip
+    _tell(
+        told, as_json,
+        f"{told['events']:,} events, {told['users']:,} users, {told['items']:,} items -> {folder}\n"
+        f"next: shopkeeper run --shop {folder}",
+    )  # fmt: skip
+
+
+@app.command()
+def init(folder: Path, as_json: Json = False) -> None:
+    """Make an empty workspace in FOLDER with a commented shop.toml."""
+    from shopkeeper.template import write_workspace
+
+    path = write_workspace(folder)
+    _tell({"written": str(path)}, as_json, f"{path}\nnext: put files into {folder}/raw, then: shopkeeper run --shop {folder}")  # fmt: skip
+
+
+@app.command()
+def run(
+    steps: Annotated[
+        list[str] | None, typer.Argument(help="Steps or groups; all by default.")
+    ] = None,
+    shop: ShopDir = HERE,
+    force: Annotated[
+        bool, typer.Option(help="Also what is fresh; raw files from the start.")
+    ] = False,
+    every: Annotated[str | None, typer.Option(help="Again and again, e.g. 15m.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="With --every: stop after so many.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the loop: collect, clean, features, train, compare, index, release. Only what is not fresh.
+
+    Example: shopkeeper run --shop myshop --every 15m
+    """
+    from shopkeeper.schedule import run_every, seconds_of
+    from shopkeeper.shop import Shop
+
+    if every is not None:
+        code = run_every(
+            shop.resolve(), seconds_of(every), lambda opened: opened.run(steps or [], scheduled=True),
+            say=lambda line: typer.echo(line, err=True), rounds=rounds,
+        )  # fmt: skip
+        raise typer.Exit(code)
+    with Shop.open(shop) as opened:
+        with _bars(quiet=as_json) as report:
+            told = opened.run(steps or [], force=force, report=report)
+        if as_json:
+            _print_json(told)
+            return
+        _say_run(told)
+        _say_board(opened.leaderboard(), opened)
+        _say_release(opened)
+
+
+@app.command()
+def train(
+    models: Annotated[list[str] | None, typer.Argument(help="All by default.")] = None,
+    shop: ShopDir = HERE,
+    force: bool = False,
+    as_json: Json = False,
+) -> None:
+    """Train models (and measure them); what they stand on is brought up to date first."""
+    from shopkeeper.evaluation.trial import asset_name
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        known = [asset_name(name) for name in opened.settings.models]
+        names = [asset_name(name) for name in models or opened.settings.models]
+        for name in names:
+            if name not in known:
+                raise NotFound(
+                    f"no model {name!r} in shop.toml", next=f"there are: {', '.join(known)}"
+                )
+        with _bars(quiet=as_json) as report:
+            opened.run(["collect", "clean", "features"], report=report)
+            told = opened.run(
+                [*(f"train.{n}" for n in names), "report"], force=force, report=report
+            )
+        if as_json:
+            _print_json(told)
+            return
+        _say_run(told)
+        _say_board(opened.leaderboard(), opened)
+
+
+@app.command()
+def status(shop: ShopDir = HERE, as_json: Json = False) -> None:
+    """What is fresh, stale, missing or failed; and what to do next."""
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = opened.status()
+    if as_json:
+        _print_json(told)
+        return
+    table = Table("step", "state", "last run", "seconds", box=None)
+    for row in told["steps"]:
+        seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
+        table.add_row(row["step"], row["state"], (row["last_run"] or "")[:19], seconds)
+    out.print(table)
+    out.print(f"release: {told['release'] or 'none'}\n{told['next']}")
+    if any(row["state"] == "failed" for row in told["steps"]):
+        raise typer.Exit(1)
+
+
+@app.command()
+def leaderboard(shop: ShopDir = HERE, as_json: Json = False) -> None:
+    """All models on the primary split, with intervals and paired differences."""
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        board = opened.leaderboard()
+        if board is None:
+            opened.assets.current("reports.leaderboard")  # NotReady, with the next step
+        if as_json:
+            _print_json(board)
+            return
+        _say_board(board, opened)
+
+
+@app.command()
+def quality(
+    asset: Annotated[
+        str | None, typer.Argument(help="events, items, users, shops or images.")
+    ] = None,
+    shop: ShopDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """What was checked, what was found, repaired, merged and quarantined."""
+    from shopkeeper.shop import Shop
+
+    wanted = asset.rpartition(".")[2] if asset else None
+    with Shop.open(shop) as opened:
+        reports = [r for r in opened.quality() if wanted in (None, r["table"])]
+    if not reports:
+        raise NotFound(
+            f"no quality report of {wanted or 'anything'}", next="make one: shopkeeper run clean"
+        )
+    if as_json:
+        _print_json(reports)
+        return
+    for report in reports:
+        out.print(
+            f"[bold]{report['table']}[/]: {report['rows']:,} rows = {report['clean']:,} clean + "
+            f"{report['merged']:,} merged + {report['quarantined']:,} quarantined"
+            f"; {report['unread']:,} unreadable lines"
+        )
+        table = Table("level", "rule", "rows", "what", "example", box=None)
+        for rule in report["rules"]:
+            if rule["count"]:
+                table.add_row(rule["level"], rule["rule"], f"{rule['count']:,}", rule["label_en"], rule["example"][:60])  # fmt: skip
+        out.print(table)
+
+
+@quarantine_app.command("ls")
+def quarantine_ls(shop: ShopDir = HERE, as_json: Json = False) -> None:
+    """Quarantined rows by table and rule."""
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = opened.quarantine()
+    if as_json:
+        _print_json(told)
+        return
+    table = Table("table", "rule", "rows", "first", "detail", box=None)
+    for row in told:
+        table.add_row(row["table"], row["rule"], f"{row['count']:,}", f"{row['file']}:{row['line']}", row["detail"][:70])  # fmt: skip
+    out.print(table)
+
+
+@quarantine_app.command("show")
+def quarantine_show(
+    table: str, rule: str | None = None, n: int = 20, shop: ShopDir = HERE, as_json: Json = False
+) -> None:
+    """Rows in quarantine, whole, with the rule and the reason."""
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        rows = opened.quarantined_rows(table, rule, n)
+    if as_json:
+        _print_json(rows)
+        return
+    for row in rows:
+        out.print(f"{row['file']}:{row['line']} [bold]{row['rule']}[/] {row['detail']}")
+        shown = {k: v for k, v in row.items() if v is not None and k not in ("file", "line", "rule", "detail")}  # fmt: skip
+        out.print("  " + json.dumps(shown, ensure_ascii=False), soft_wrap=True, markup=False)
+
+
+@assets_app.command("ls")
+def assets_ls(shop: ShopDir = HERE, as_json: Json = False) -> None:
+    """All assets with their current version."""
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = opened.assets_list()
+    if as_json:
+        _print_json(told)
+        return
+    table = Table("asset", "kind", "version", "rows", "kB", "grade", "made", "what", box=None)
+    for row in told:
+        rows = "" if row["rows"] is None else f"{row['rows']:,}"
+        size = "" if row["bytes"] is None else f"{row['bytes'] / 1024:,.0f}"
+        table.add_row(row["name"], row["kind"], str(row["number"]), rows, size, row["grade"], (row["created_at"] or "")[:19], row["description"])  # fmt: skip
+    out.print(table)
+
+
+@assets_app.command("show")
+def assets_show(name: str, shop: ShopDir = HERE, as_json: Json = False) -> None:
+    """One asset: schema, versions, the run that made it."""
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = opened.asset(name)
+    if as_json:
+        _print_json(told)
+        return
+    out.print(f"[bold]{told['name']}[/] {told['description']}; version {told['version']}, grade {told['grade']}")  # fmt: skip
+    for column, kind in told["schema"].items():
+        out.print(f"  {column:<16} {kind}")
+    out.print(f"made from: {', '.join(told['made_from']) or 'outside data'}")
+    out.print(f"used by:   {', '.join(told['used_by']) or 'nothing yet'}")
+
+
+@assets_app.command("preview")
+def assets_preview(name: str, n: int = 10, shop: ShopDir = HERE, as_json: Json = False) -> None:
+    """The first rows of a table."""
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = opened.preview(name, n)
+    if as_json:
+        _print_json(told)
+        return
+    table = Table(*told["columns"], box=None)
+    for row in told["rows"]:
+        table.add_row(*("" if row[c] is None else str(row[c])[:40] for c in told["columns"]))
+    out.print(table)
+
+
+@assets_app.command("history")
+def assets_history(name: str, shop: ShopDir = HERE, as_json: Json = False) -> None:
+    """All versions of an asset, newest first."""
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = opened.history(name)
+    if as_json:
+        _print_json(told)
+        return
+    table = Table("version", "rows", "made", "run", "digest", box=None)
+    for row in told:
+        table.add_row(row["version"], f"{row['rows'] or 0:,}", row["created_at"][:19], row["run_id"][:8], row["digest"][:12])  # fmt: skip
+    out.print(table)
+
+
+@assets_app.command("lineage")
+def assets_lineage(
+    name: Annotated[str | None, typer.Argument()] = None,
+    shop: ShopDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """What an asset was made from and what was made from it."""
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = opened.lineage(name)
+    if as_json:
+        _print_json(told)
+        return
+    for edge in told["edges"]:
+        out.print(f"{edge['from']} -> {edge['to']}")
+
+
+@assets_app.command("export")
+def assets_export(
+    name: str,
+    to: Annotated[Path, typer.Option("--out", help=".csv, .parquet or .jsonl")],
+    version: str | None = None,
+    shop: ShopDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Write a table, of any version, to a file."""
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = opened.export_asset(name, to, version)
+    _tell(told, as_json, f"{told['asset']} -> {to}")
+
+
+@app.command()
+def recommend(
+    user: Annotated[str | None, typer.Option(help="A user id; unknown ones are newcomers.")] = None,
+    k: Annotated[int, typer.Option("-k")] = 10,
+    explain: bool = False,
+    all_users: Annotated[bool, typer.Option("--all", help="For every user, to --out.")] = False,
+    to: Annotated[Path | None, typer.Option("--out", help=".csv, .parquet or .jsonl")] = None,
+    shop: ShopDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Recommendations for a user, or for all users into a file."""
+    from shopkeeper.shop import Shop
+
+    if all_users == (user is not None):
+        raise InputError("name a user with --user, or take --all --out FILE", where="recommend")
+    with Shop.open(shop) as opened:
+        if user is None:
+            if to is None:
+                raise InputError("--all needs --out FILE", where="recommend", next="e.g. --out recommendations.csv")  # fmt: skip
+            with _bars(quiet=as_json) as report:
+                users = opened.recommend_all(to, k, lambda done, total: report("recommend", done, total, ""))  # fmt: skip
+            _tell({"users": users, "out": str(to)}, as_json, f"{users:,} users -> {to}")
+            return
+        answer = opened.service.recommend(user_id=user, k=k)
+        told = answer.as_dict()
+        if explain:
+            told["trace"] = opened.service.trace(answer.answer_id)
+        if as_json:
+            _print_json(told)
+            return
+        _say_hits(opened, told)
+        if explain:
+            _print_json(told["trace"])
+
+
+@app.command()
+def search(
+    query: str,
+    k: Annotated[int, typer.Option("-k")] = 10,
+    user: str | None = None,
+    shop: ShopDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Search the catalogue, in Chinese or English."""
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = opened.service.search(query, user_id=user, k=k).as_dict()
+        if as_json:
+            _print_json(told)
+            return
+        corrected = f", corrected to {told['corrected']!r}" if told.get("corrected") else ""
+        out.print(f"{told['total']:,} items, stage {told['stage']}{corrected}")
+        _say_hits(opened, told)
+
+
+@app.command()
+def serve(
+    shop: ShopDir = HERE,
+    host: str = "127.0.0.1",
+    port: int = 8800,
+    workers: int = 1,
+) -> None:
+    """Serve search, recommendations, events and the console until Ctrl-C or SIGTERM."""
+    from shopkeeper.api.server import serve as start
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        opened.service.health()  # NotReady without a release, before a port is taken
+    err.print(f"storefront http://{host}:{port}/   console http://{host}:{port}/console   API http://{host}:{port}/docs")  # fmt: skip
+    start(shop.resolve(), host, port, workers)
+
+
+@app.command()
+def bench(
+    name: str,
+    data: Annotated[Path, typer.Option(help="A folder of that benchmark's form.")],
+    model: str = "transformer",
+    seed: int = 42,
+    as_json: Json = False,
+) -> None:
+    """A public benchmark under its published protocol."""
+    if name == "chorus_icecat":
+        from shopkeeper.search.benchmark import benchmark
+
+        told = benchmark(data, model)
+    else:
+        from shopkeeper.evaluation.benchmarks import run_benchmark
+
+        with _bars(quiet=as_json) as report:
+            told = run_benchmark(
+                name,
+                data,
+                model,
+                seed,
+                lambda done, total, text: report(f"bench {model}", done, total, text),
+            )
+    if as_json:
+        _print_json(told)
+        return
+    for key, value in told.items():
+        if key == "metrics":
+            for metric, number in value.items():
+                out.print(f"  {metric:<20} {number:.4f}")
+        elif not isinstance(value, list | dict):
+            out.print(f"{key}: {value}")
+    if told.get("published"):
+        out.print("published:")
+        out.print_json(json.dumps(told["published"]))
+
+
+@release_app.command("ls")
+def release_ls(shop: ShopDir = HERE, as_json: Json = False) -> None:
+    """All releases on disk, newest first."""
+    from shopkeeper.serving import releases
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = releases.listed(opened.releases)
+        metric = opened.settings.gate.metric
+    if as_json:
+        _print_json(told)
+        return
+    table = Table("release", "serves", "made", metric, "models", "items", "users", box=None)
+    for row in told:
+        serves = ("pinned" if row["pinned"] else "yes") if row["current"] else ""
+        value = row["metrics"].get("fused", {}).get(metric)
+        table.add_row(row["release"], serves, row["created_at"][:19], "" if value is None else f"{value:.4f}", ", ".join(row["models"]), f"{row['items']:,}", f"{row['users']:,}")  # fmt: skip
+    out.print(table)
+
+
+@release_app.command("show")
+def release_show(shop: ShopDir = HERE, as_json: Json = False) -> None:
+    """The decisions of gate, swaps and rollbacks, oldest first."""
+    from shopkeeper.serving import releases
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = releases.decisions(opened.releases)
+    if as_json:
+        _print_json(told)
+        return
+    for row in told:
+        out.print(f"{row['at'][:19]} {row['what']:<9} {row['release']} {row['reason']}")
+
+
+@release_app.command("rollback")
+def release_rollback(
+    to: Annotated[str | None, typer.Argument(help="Default: the one before.")] = None,
+    shop: ShopDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Serve an earlier release; running servers follow within seconds. It stays until unpinned."""
+    from shopkeeper.serving import releases
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = releases.rollback(opened.releases, to)
+    _tell({"release": told}, as_json, f"{told} serves now, pinned; let the gate decide again with: shopkeeper release pin --off")  # fmt: skip
+
+
+@release_app.command("pin")
+def release_pin(
+    release: Annotated[str | None, typer.Argument()] = None,
+    off: Annotated[bool, typer.Option("--off", help="Let the gate decide again.")] = False,
+    shop: ShopDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Keep serving RELEASE whatever passes the gate."""
+    from shopkeeper.serving import releases
+    from shopkeeper.shop import Shop
+
+    if off == (release is not None):
+        raise InputError("name a release, or --off", where="release pin", next="see them: shopkeeper release ls")  # fmt: skip
+    with Shop.open(shop) as opened:
+        releases.pin(opened.releases, release)
+    _tell({"pinned": release}, as_json, f"{release} is pinned" if release else "unpinned")
+
+
+@clients_app.command("add")
+def clients_add(
+    name: str,
+    publishable: Annotated[
+        bool, typer.Option(help="For a web page: may send browser events only.")
+    ] = False,
+    origin: Annotated[list[str] | None, typer.Option(help="Web origin that may use it.")] = None,
+    shop: ShopDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Make an API key; it is shown this once."""
+    from shopkeeper.governance.clients import Clients, KeyType
+
+    _needs_workspace(shop)
+    with Clients.of(shop.resolve()) as clients:
+        kind = KeyType.PUBLISHABLE if publishable else KeyType.SECRET
+        client, key = clients.add(name, kind, origins=origin or [])
+    _tell(
+        {"client": client.as_dict(), "key": key},
+        as_json,
+        f"{key}\nkeep it: only its digest is stored",
+    )
+
+
+@clients_app.command("ls")
+def clients_ls(shop: ShopDir = HERE, as_json: Json = False) -> None:
+    """All API clients; no keys."""
+    from shopkeeper.governance.clients import Clients
+
+    _needs_workspace(shop)
+    with Clients.of(shop.resolve()) as clients:
+        told = [client.as_dict() for client in clients.all()]
+    if as_json:
+        _print_json(told)
+        return
+    if told:
+        table = Table(*told[0], box=None)
+        for row in told:
+            table.add_row(*("" if v is None else str(v) for v in row.values()))
+        out.print(table)
+
+
+@clients_app.command("revoke")
+def clients_revoke(name: str, shop: ShopDir = HERE, as_json: Json = False) -> None:
+    """End a key, by its client's name or id; servers refuse it within seconds."""
+    from shopkeeper.governance.clients import Clients
+
+    _needs_workspace(shop)
+    with Clients.of(shop.resolve()) as clients:
+        client = clients.revoke(name)
+    _tell({"client": client.as_dict()}, as_json, f"{client.name} is revoked")
+
+
+# what the commands share
+
+
+def _needs_workspace(folder: Path) -> None:
+    if not (folder / "shop.toml").exists() and not (folder / "store").exists():
+        raise NotFound(
+            "no workspace here", where=str(folder), next=f"make one: shopkeeper init {folder}"
+        )
+
+
+@contextmanager
+def _bars(*, quiet: bool) -> Iterator[Callable[[str, float, float, str], None]]:
+    """Progress on standard error: bars on a terminal, a line a finished step otherwise."""
+    if quiet:
+        yield lambda step, done, total, text: None
+        return
+    if not err.is_terminal:
+
+        def line(step: str, done: float, total: float, text: str) -> None:
+            if text in ("done", "fresh"):
+                err.print(f"{step}: {text}")
+
+        yield line
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.fields[step]:<22}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn())  # fmt: skip
+    with Progress(*columns, console=err) as progress:
+        tasks: dict[str, Any] = {}
+
+        def draw(step: str, done: float, total: float, text: str) -> None:
+            if step not in tasks:
+                tasks[step] = progress.add_task(step, total=None, step=step, text="")
+            if text in ("done", "fresh"):
+                progress.update(tasks[step], total=1, completed=1, text=text)
+                progress.stop_task(tasks[step])
+            else:
+                progress.update(tasks[step], total=total or None, completed=done, text=text)
+
+        yield draw
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=1, default=str))
+
+
+def _tell(value: Any, as_json: bool, text: str) -> None:
+    if as_json:
+        _print_json(value)
+    else:
+        out.print(text, soft_wrap=True, markup=False)
+
+
+def _say_run(told: dict[str, Any]) -> None:
+    for step in told["steps"]:
+        notes = step["notes"]
+        if step["state"] != "done" or not notes:
+            continue
+        if "quarantined" in notes:
+            text = f"{notes['rows']:,} rows = {notes['clean']:,} clean + {notes['merged']:,} merged + {notes['quarantined']:,} quarantined"  # fmt: skip
+        elif "metrics" in notes:
+            text = ", ".join(f"{key} {value:.4f}" for key, value in notes["metrics"].items())
+        else:
+            text = ", ".join(f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}" for key, value in notes.items())  # fmt: skip
+        out.print(
+            f"{step['step']:<22} {step['seconds']:>7.1f} s  {text}", soft_wrap=True, markup=False
+        )
+    fresh = sum(step["state"] == "fresh" for step in told["steps"])
+    out.print(f"{told['seconds']:.1f} s in all; {fresh} steps were fresh")
+
+
+def _say_board(board: dict[str, Any] | None, opened: Any) -> None:
+    if board is None:
+        return
+    import polars as pl
+
+    from shopkeeper.evaluation.compare import BOARD
+    from shopkeeper.evaluation.leaderboard import table as board_table
+
+    headings, rows = board_table(pl.read_parquet(opened.report_folder() / BOARD))
+    split = board["split"]
+    out.print(
+        f"\nleaderboard: split by {split['by']}, {split['test_users']:,} users asked "
+        f"({split['test_new_users']:,} new), seen items {'excluded' if board['exclude_seen'] else 'allowed'}"
+    )
+    table = Table(*headings, box=None)
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+    out.print(f"plot: {opened.report_folder() / 'leaderboard.en.svg'}", soft_wrap=True)
+
+
+def _say_release(opened: Any) -> None:
+    from shopkeeper.serving import releases
+
+    now = releases.pointer(opened.releases)
+    decisions = releases.decisions(opened.releases)
+    if decisions:
+        out.print(f"\ngate: {decisions[-1]['what']}: {decisions[-1]['reason']}", soft_wrap=True)
+    if now is not None:
+        out.print(f"release {now.release} serves; see it with: shopkeeper serve --shop {opened.folder}", soft_wrap=True)  # fmt: skip
+
+
+def _say_hits(opened: Any, told: dict[str, Any]) -> None:
+    table = Table("", "item", "title", "price", "source", "why", box=None)
+    units = opened.settings.minor_units
+    for hit in told["items"]:
+        card = opened.service.item(hit["item_id"])
+        price = card.get("price_minor")
+        title = card.get("title") or card.get("title_zh") or ""
+        shown = "" if price is None else f"{price / units:,.2f}"
+        why = hit.get("reason") or {}
+        table.add_row(str(hit["position"]), hit["item_id"], title[:40], shown, hit.get("source") or "", why.get("en", ""))  # fmt: skip
+    out.print(table)
+    if told["degraded"]:
+        out.print("degraded: a floor answered in place of a model that failed")
+
+
+def main() -> None:
+    """The `shopkeeper` command."""
+    try:
+        app(standalone_mode=True)
+    except ShopkeeperError as error:
+        if "--json" in sys.argv:
+            typer.echo(json.dumps(error.as_dict(), ensure_ascii=False))
+        err.print(f"error: {error}", soft_wrap=True, markup=False)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
