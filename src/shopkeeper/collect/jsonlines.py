@@ -1,48 +1,98 @@
-"""JSON Lines: one object a line; nested values become JSON text."""
+"""JSON Lines: one object a line; nested values become JSON text.
+
+Polars parses the lines that are objects; it has to be told the keys, so these are looked up in the
+bytes first (every `"…":`, nested ones too: a column that nothing fills is dropped again).
+"""
 
 import json
+import re
 
 import polars as pl
 
 from shopkeeper.collect.batch import Reject
 from shopkeeper.collect.text import Lines, Parsed
 
+_KEY = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:')
+MOST_KEYS = 2_000  # keys that differ from line to line are data, not columns
+
 
 def parse(lines: Lines) -> Parsed:
-    """Every key of the block is a column of text; a line that is no object is rejected."""
-    rows: list[dict[str, str | None]] = []
+    """Every key of the block that has a value is a column; a line that is no object is rejected."""
+    data, rejects = lines.data, list[Reject]()
+    numbers = [
+        number
+        for number, line in enumerate(data.split(b"\n"), start=lines.first)
+        if line and not line.isspace()
+    ]
+    frame = None if b"\0" in data or lines.bad else _by_polars(data)
+    if frame is None or frame.height != len(numbers):
+        good, numbers, rejects = _sift(lines)
+        frame = _by_polars(good)
+        if frame is None or frame.height != len(numbers):
+            frame = _by_python(good)
+    filled = [column for column in frame.iter_columns() if column.null_count() < frame.height]
+    line = pl.Series("line", numbers, pl.Int64)
+    return Parsed(pl.DataFrame([*filled, line]), rejects, len(data))
+
+
+def _by_polars(data: bytes) -> pl.DataFrame | None:
+    """None: Polars cannot read it."""
+    keys = {json.loads(b'"' + key + b'"') for key in set(_KEY.findall(data))}
+    if len(keys) > MOST_KEYS or not data.strip():
+        return None
+    schema = pl.Schema(dict.fromkeys(sorted(keys - {"line"}), pl.String))
+    try:
+        frame = pl.read_ndjson(data, schema=schema)
+    except pl.exceptions.PolarsError:
+        return None
+    return frame.with_columns(pl.col(pl.String).replace("", None))
+
+
+def _by_python(data: bytes) -> pl.DataFrame:
+    rows = [json.loads(line) for line in data.split(b"\n") if line.strip()]
+    keys = sorted({key for row in rows for key in row} - {"line"})
+    return pl.DataFrame(
+        {key: pl.Series([_text(row.get(key)) for row in rows], dtype=pl.String) for key in keys}
+    )
+
+
+def _sift(lines: Lines) -> tuple[bytes, list[int], list[Reject]]:
+    """The lines that hold one object each, their numbers, and the others with the reason."""
+    good: list[bytes] = []
     numbers: list[int] = []
     rejects: list[Reject] = []
-    for number, line in enumerate(lines.data.decode().split("\n"), start=lines.first):
-        if not line.strip():
+    for number, line in enumerate(lines.data.split(b"\n"), start=lines.first):
+        if not line or line.isspace():
             continue
-        if "\0" in line:
-            detail = lines.bad.get(number, "holds NUL bytes: cut off by a crash, or binary data")
-            rule = "encoding" if number in lines.bad else "nul_byte"
-            rejects.append(Reject(number, rule, detail, line.replace("\0", "")))
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            rejects.append(Reject(number, "not_json", f"not a JSON value: {error}", line))
-            continue
-        if not isinstance(row, dict):
-            detail = f"a JSON {type(row).__name__} where an object was wanted"
-            rejects.append(Reject(number, "not_an_object", detail, line))
-            continue
-        rows.append({key: _text(value) for key, value in row.items()})
-        numbers.append(number)
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    frame = pl.DataFrame(
-        {key: pl.Series([row.get(key) for row in rows], dtype=pl.String) for key in keys}
-        | {"line": pl.Series(numbers, dtype=pl.Int64)}
-    )
-    return Parsed(frame, rejects, len(lines.data))
+        problem = _problem(line, lines.bad.get(number))
+        if problem is None:
+            good.append(line)
+            numbers.append(number)
+        else:
+            raw = line.decode().rstrip("\r").replace("\0", "")
+            rejects.append(Reject(number, *problem, raw))
+    return b"\n".join(good), numbers, rejects
+
+
+def _problem(line: bytes, undecodable: str | None) -> tuple[str, str] | None:
+    if undecodable:
+        return "encoding", undecodable
+    if b"\0" in line:
+        return "nul_byte", "holds NUL bytes: cut off by a crash, or binary data"
+    try:
+        value = json.loads(line, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        return "not_json", f"not a JSON value: {error}"
+    if not isinstance(value, dict):
+        return "not_an_object", f"a JSON {type(value).__name__} where an object was wanted"
+    return None
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _text(value: object) -> str | None:
     if value is None or value == "":
         return None
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -49,3 +49,12 @@ def rewritten(file: str, what: str) -> InputError:
         next="put new events into a new file (or append to this one), give rows an event_id "
         "column, or collect everything afresh with: shopkeeper run collect --force",
     )
+
+
+def crc_of(path: Path) -> int:
+    """CRC-32 of all bytes of a file."""
+    crc = 0
+    with path.open("rb") as file:
+        while data := file.read(1 << 24):
+            crc = zlib.crc32(data, crc)
+    return crc

@@ -1,0 +1,104 @@
+"""A folder of pictures: each file is checked, measured and taken whole.
+
+`folder/ITEM.jpg` and `folder/ITEM/anything.jpg` belong to item ITEM. Files are read in the order in
+which they changed in this folder (the change time of the file system, which copying, moving and
+unpacking set to now), so the place reading was left at is one instant and not a list of files.
+"""
+
+import hashlib
+import io
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from PIL import Image
+
+from shopkeeper.collect.batch import Batch, Reject, rejects_frame
+from shopkeeper.collect.tables import COLUMNS
+
+BATCH_BYTES = 32 << 20
+BIGGEST = 64 << 20  # bytes of one picture
+_NO_PICTURES = {"thumbs.db", "desktop.ini"}
+
+
+def read(source: str, name: str, folder: Path, position: dict[str, Any] | None) -> Iterator[Batch]:
+    """Batches of pictures that are new or changed since `position` (JSON: instant and names)."""
+    files = [
+        (path.stat().st_ctime_ns, path.relative_to(folder).as_posix())
+        for path in folder.rglob("*")
+        if path.is_file() and not _ignored(path.relative_to(folder))
+    ]
+    files.sort()
+    total = sum((folder / file).stat().st_size for _, file in files)
+    instant, names = (position["instant"], set(position["names"])) if position else (-1, set())
+    rows: list[tuple[Any, ...]] = []
+    rejects: list[pl.DataFrame] = []
+    size = done = 0
+    for index, (changed, file) in enumerate(files):
+        path = folder / file
+        done += path.stat().st_size
+        fresh = changed > instant or (changed == instant and file not in names)
+        if fresh:
+            made = _picture(path, file, f"{name}/{file}")
+            if isinstance(made, Reject):
+                rejects.append(rejects_frame([made], source, f"{name}/{file}"))
+            else:
+                rows.append(made)
+                size += len(made[6])
+            names = {file} if changed > instant else names | {file}
+            instant = changed
+        last = index == len(files) - 1
+        if size >= BATCH_BYTES or (last and (rows or rejects)):
+            yield Batch(
+                file=name,
+                frame=_frame(rows, source),
+                rejects=pl.concat([rejects_frame([], source, name), *rejects]),
+                position={"instant": instant, "names": sorted(names)},
+                done_bytes=done,
+                total_bytes=total,
+            )
+            rows, rejects, size = [], [], 0
+
+
+def _ignored(path: Path) -> bool:
+    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    return hidden or path.name.lower() in _NO_PICTURES
+
+
+def _picture(path: Path, file: str, stands: str) -> tuple[Any, ...] | Reject:
+    item_id = path.stem if "/" not in file else file.split("/")[0]
+    size = path.stat().st_size
+    if size > BIGGEST:
+        return Reject(1, "too_long", f"{size:,} bytes; at most {BIGGEST:,} are taken", "")
+    content = path.read_bytes()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content)) as image:
+                image.verify()
+            with Image.open(io.BytesIO(content)) as image:
+                kind, (width, height) = (image.format or "").lower(), image.size
+                image.draft("RGB", (64, 64))  # JPEG: decoded small, yet to the last byte
+                image.load()
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        return Reject(1, "too_many_pixels", str(error), "")
+    except Exception as error:  # Pillow's plug-ins raise whatever their bytes lead them to
+        what = "an empty file" if not content else f"no picture that can be opened: {error}"
+        return Reject(1, "unreadable_image", what, repr(content[:40]))
+    digest = hashlib.sha256(content).hexdigest()
+    return (item_id, stands, kind, str(width), str(height), digest, content, stands)
+
+
+def _frame(rows: list[tuple[Any, ...]], source: str) -> pl.DataFrame:
+    text = dict.fromkeys(COLUMNS["images"], pl.String)
+    schema = pl.Schema({**text, "content": pl.Binary, "file": pl.String})
+    frame = pl.DataFrame(rows, schema=schema, orient="row")
+    return frame.select(
+        *COLUMNS["images"],
+        "content",
+        source=pl.lit(source),
+        file="file",
+        line=pl.lit(1, pl.Int64),
+    )

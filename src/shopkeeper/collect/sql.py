@@ -1,0 +1,272 @@
+"""A table of a PostgreSQL, MySQL/MariaDB or SQLite database.
+
+With `watermark` (a column that only grows and is never null: the primary key, best) only rows beyond
+the last seen value are read; rows that share that value are told apart by digest, so late ones of
+the same instant are not lost. Rows of a transaction that commits after a higher value was read
+are: give the newest rows a few seconds, or use a number handed out at commit. Without `watermark`
+the whole table is read again whenever its content changed.
+"""
+
+import json
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote
+
+import polars as pl
+import sqlalchemy as sa
+
+from shopkeeper.collect.batch import Chunk
+from shopkeeper.collect.sources import name_of
+from shopkeeper.config import Source
+from shopkeeper.errors import InputError, SourceError
+
+ROWS = 50_000  # rows of a chunk, and what the driver holds at a time
+DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"} | dict.fromkeys(
+    ("mysql", "mariadb"), "mysql+pymysql"
+)
+_MAY_PASS = re.compile(
+    r"refused|timed? ?out|starting up|too many|lost connection|can't connect|deadlock"
+    r"|server closed|gone away|unreachable|locked"
+)
+
+
+class SqlTable:
+    """One table, opened for one reading; a context manager."""
+
+    def __init__(self, source: Source) -> None:
+        """InputError: an unset ${NAME}, no driver, no such table; SourceError: no answer."""
+        assert source.url is not None
+        assert source.sql_table is not None
+        self.name = source.sql_table
+        self.where = f"source {name_of(source)!r}"
+        try:
+            url = sa.make_url(_filled(source.url, self.where))
+        except sa.exc.ArgumentError as error:
+            raise InputError(
+                "`url` is not of the form postgresql://user:password@host:5432/database",
+                where=self.where,
+                next="a password with special signs is written percent-encoded, or as ${NAME}",
+            ) from error
+        self.secret = str(url.password or "")
+        backend = url.drivername.split("+")[0]
+        url = url.set(drivername=DRIVERS.get(backend, url.drivername))
+        arguments = {} if backend == "sqlite" else {"connect_timeout": 10}
+        try:
+            self.engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments)
+            if backend in DRIVERS:  # both passes over a table see the same rows
+                self.engine = self.engine.execution_options(isolation_level="REPEATABLE READ")
+        except (ImportError, sa.exc.NoSuchModuleError) as error:
+            raise InputError(
+                f"no driver for {backend}:// databases",
+                where=self.where,
+                next="install it with: pip install 'shopkeeper[sql]' (PostgreSQL and MySQL)",
+            ) from error
+        schema, _, table = source.sql_table.rpartition(".")
+        with self._answering(), self.engine.connect() as connection:
+            inspector = sa.inspect(connection)
+            if not (inspector.has_table(table, schema or None)):
+                known = [
+                    *inspector.get_table_names(schema or None),
+                    *inspector.get_view_names(schema or None),
+                ]
+                raise InputError(
+                    f"no table {source.sql_table!r}; found: {', '.join(sorted(known)[:20]) or 'none'}",
+                    where=self.where,
+                    next="correct `sql_table` in shop.toml (schema.table outside the default schema)",
+                )
+            described = inspector.get_columns(table, schema or None)
+        self.columns = [str(column["name"]) for column in described]
+        self.nullable = {
+            str(column["name"]): bool(column.get("nullable", True)) for column in described
+        }
+        self.table = sa.table(
+            table, *(sa.column(column) for column in self.columns), schema=schema or None
+        )
+
+    def read(
+        self, position: dict[str, Any] | None, columns: list[str], watermark: str | None
+    ) -> Iterator[tuple[Chunk, int]]:
+        """Chunks of `columns` as text, and how many rows there are to read in all."""
+        if watermark is not None:
+            yield from self._beyond(position, columns, watermark)
+        else:
+            yield from self._whole(position, columns)
+
+    def _whole(
+        self, position: dict[str, Any] | None, columns: list[str]
+    ) -> Iterator[tuple[Chunk, int]]:
+        query = sa.select(*(self.table.c[name] for name in columns))
+        with self._answering(), self.engine.connect() as connection:
+            digest, count = 0, 0
+            for rows in self._rows(connection, query):
+                digest = (digest + sum(map(_digest, rows))) % 2**63  # whatever the order
+                count += len(rows)
+            place = {"rows": count, "digest": digest}
+            if (
+                position
+                and position["done"]
+                and all(position.get(k) == v for k, v in place.items())
+            ):
+                return
+            row = 0
+            for rows in self._rows(connection, query):
+                frame = _frame(columns, rows, row)
+                row += len(rows)
+                yield Chunk(frame, [], place | {"done": False}, row), count
+            yield Chunk(pl.DataFrame(), [], place | {"done": True}, row), count
+
+    def _beyond(
+        self, position: dict[str, Any] | None, columns: list[str], watermark: str
+    ) -> Iterator[tuple[Chunk, int]]:
+        column = self.table.c[watermark]
+        query = sa.select(column, *(self.table.c[name] for name in columns)).order_by(column)
+        row, seen = 0, dict[int, int]()
+        last: Any = None
+        if position:
+            row, last = int(position["rows"]), _unstored(position["watermark"])
+            seen = {int(digest): count for digest, count in position["ties"]}
+            query = query.where(column >= last)
+        with self._answering(), self.engine.connect() as connection:
+            if self.nullable[watermark]:
+                nulls = connection.execute(
+                    sa.select(sa.func.count()).select_from(self.table).where(column.is_(None))
+                ).scalar_one()
+                if nulls:
+                    raise InputError(
+                        f"watermark {watermark!r} is null in {nulls:,} rows, which would never be read",
+                        where=f"{self.where}, table {self.name}",
+                        next="use a column that is never null as `watermark`, the primary key best",
+                    )
+            count = connection.execute(
+                sa.select(sa.func.count()).select_from(query.order_by(None).subquery())
+            ).scalar_one()
+            skip = dict(seen)
+            for rows in self._rows(connection, query):
+                fresh = []
+                for value, *cells in rows:
+                    digest = _digest(cells)
+                    if value == last and skip.get(digest):
+                        skip[digest] -= 1
+                        continue
+                    if value != last:
+                        last, seen = value, {}
+                    seen[digest] = seen.get(digest, 0) + 1
+                    fresh.append(cells)
+                if not fresh:
+                    continue
+                frame = _frame(columns, fresh, row)
+                row += len(fresh)
+                place = {
+                    "rows": row,
+                    "watermark": _stored(last),
+                    "ties": sorted(map(list, seen.items())),
+                    "done": True,
+                }
+                yield Chunk(frame, [], place, row), max(row, count)
+
+    def _rows(
+        self, connection: sa.Connection, query: sa.Select[Any]
+    ) -> Iterator[list[tuple[str | None, ...]]]:
+        """The query's rows by the chunk; the first cell of a watermark query stays typed."""
+        result = connection.execution_options(stream_results=True, yield_per=ROWS).execute(query)
+        for part in result.partitions():
+            yield [tuple(row) for row in part]
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.SQLAlchemyError as error:
+            told = str(getattr(error, "orig", None) or error).strip().replace("\n", " ")
+            if self.secret:
+                told = told.replace(self.secret, "***")
+            passing = _MAY_PASS.search(told.lower()) is not None
+            raise SourceError(
+                f"the database did not answer as it should: {told[:300]}",
+                where=f"{self.where}, {self.engine.url.render_as_string(hide_password=True)}",
+                next="it is tried again on the next run"
+                if passing
+                else "check the user, the password and the rights on the table",
+                retryable=passing,
+            ) from None
+
+
+def _filled(url: str, where: str) -> str:
+    """`url` with ${NAME} taken from the environment, percent-encoded where it is the password."""
+
+    def value(match: re.Match[str]) -> str:
+        found = os.environ.get(match[1])
+        if found is None:
+            raise InputError(
+                f"`url` takes ${{{match[1]}}} from the environment, where it is not set",
+                where=where,
+                next=f"export {match[1]}=… before you start shopkeeper",
+            )
+        return found if match.start() == 0 else quote(found, safe="")
+
+    return re.sub(r"\$\{(\w+)\}", value, url)
+
+
+def _frame(columns: list[str], rows: list[Any], before: int) -> pl.DataFrame:
+    table = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
+    made = {
+        name: pl.Series([_text(value) for value in values], dtype=pl.String)
+        for name, values in zip(columns, table, strict=True)
+    }
+    lines = pl.int_range(before + 1, before + len(rows) + 1, eager=True)
+    return pl.DataFrame(made | {"line": lines})
+
+
+def _text(value: Any) -> str | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return str(round(value.total_seconds() * 1000))
+    if isinstance(value, (list, tuple, dict)):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, (bytes, memoryview)):
+        return bytes(value).decode("utf-8", "replace")
+    return str(value)
+
+
+def _digest(cells: Any) -> int:
+    return zlib.crc32("\x1f".join(str(_text(cell)) for cell in cells).encode())
+
+
+_WATERMARKS: dict[str, tuple[type, Callable[[str], Any]]] = {
+    "time": (datetime, datetime.fromisoformat),  # before date: every datetime is a date
+    "date": (date, date.fromisoformat),
+    "number": (int, int),
+    "decimal": (Decimal, Decimal),
+    "text": (str, str),
+}
+
+
+def _stored(value: Any) -> list[str]:
+    """A watermark as JSON: its kind and its text."""
+    for kind, (type_, _) in _WATERMARKS.items():
+        if isinstance(value, type_):
+            return [kind, value.isoformat() if isinstance(value, date) else str(value)]
+    raise InputError(
+        f"a watermark of type {type(value).__name__} cannot be kept",
+        next="use a column of whole numbers, times or text as `watermark`",
+    )
+
+
+def _unstored(stored: list[str]) -> Any:
+    kind, text = stored
+    return _WATERMARKS[kind][1](text)
