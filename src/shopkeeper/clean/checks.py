@@ -26,8 +26,6 @@ TRACE = ("seq", "source", "file", "line")  # columns that every row carries besi
 # Words that programs write where there is no value. An id that reads so is none either.
 MISSING_WORDS = ("null", "NULL", "Null", "None", "none", "N/A", "n/a", "#N/A", "\\N", "undefined")
 NOT_A_NUMBER = ("nan", "inf", "-inf", "infinity", "-infinity", "+inf", "-nan")
-# white space, zero-width space and byte-order mark, at either end of a value
-BLANK = " \t\r\n\v\f\u00a0\u3000\u200b\ufeff"
 SHOWN = 80  # characters of a found value that a message shows
 
 
@@ -209,25 +207,20 @@ def _trim(ledger: Ledger, contract: Contract) -> None:
     """White space at either end of a value is never meant; an empty text is no value."""
     before = ledger.typed
     names = [name for name in contract.names if before[name].null_count() < before.height]
-    after = before.with_columns(pl.col(names).str.strip_chars(BLANK))
-    sizes = pl.col(names).str.len_bytes().cast(pl.Int64).sum()
-    was, now = before.select(sizes), after.select(sizes)
+    after = before.with_columns(pl.col(names).str.strip_chars())
     for name in contract.names:
         ledger.look(f"blank:{name}", name)
     for name in names:
-        if was[name].item() == now[name].item() and not _any_empty(after[name]):
+        sizes = (values.str.len_bytes() for values in (before[name], after[name]))
+        was, now = ((size.sum(), size.min()) for size in sizes)
+        if was == now and now[1] != 0:
             continue
         changed = (after[name] != before[name]).fill_null(False)
         empty = (after[name] == "").fill_null(False)
+        spaced = int((changed & ~empty).sum())
+        ledger.repair(f"blank:{name}", name, spaced, _first(before[name], changed))
         after = after.with_columns(pl.when(~empty).then(pl.col(name)).alias(name))
-        ledger.repair(
-            f"blank:{name}", name, int((changed & ~empty).sum()), _first(before[name], changed)
-        )
     ledger.typed = after
-
-
-def _any_empty(values: pl.Series) -> bool:
-    return values.str.len_bytes().min() == 0
 
 
 def _first(values: pl.Series, mask: pl.Series) -> str:
@@ -314,7 +307,7 @@ def _cast_again(ledger: Ledger, column: Column, text: pl.Series) -> None:
                 f"impossible:{name}", name, int(not_number.sum()), _first(values, not_number)
             )
         else:
-            mask = _mask(ledger, rows.filter(not_number))
+            mask = mask_of(ledger.raw.height, rows.filter(not_number))
             ledger.quarantine(
                 f"impossible:{name}", name, mask, found(name, contracts.WANTED[column.type])
             )
@@ -322,13 +315,14 @@ def _cast_again(ledger: Ledger, column: Column, text: pl.Series) -> None:
     ledger.quarantine(
         f"type:{name}",
         name,
-        _mask(ledger, rows.filter(wrong)),
+        mask_of(ledger.raw.height, rows.filter(wrong)),
         found(name, contracts.WANTED[column.type]),
     )
 
 
-def _mask(ledger: Ledger, rows: pl.Series) -> pl.Series:
-    mask = pl.repeat(False, ledger.raw.height, dtype=pl.Boolean, eager=True)
+def mask_of(height: int, rows: pl.Series) -> pl.Series:
+    """(height,) Boolean, True at `rows`. Always a new one: `scatter` writes in place."""
+    mask = pl.repeat(False, height, dtype=pl.Boolean, eager=True)
     return mask.scatter(rows, True) if len(rows) else mask
 
 

@@ -13,12 +13,13 @@ Without any times, equal lines cannot be told from repeated acts; they stay, and
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from shopkeeper.assets import contracts
 from shopkeeper.assets.contracts import Contract
 from shopkeeper.clean import bots
-from shopkeeper.clean.checks import Cleaned, Ledger, apply, found, open_ledger
+from shopkeeper.clean.checks import Cleaned, Ledger, apply, found, mask_of, open_ledger
 from shopkeeper.config import CleanSettings
 from shopkeeper.words import Kind
 
@@ -71,7 +72,7 @@ def clean_events(
     _references(ledger, items, shops, settings)
     rows = _in_order(ledger)
     rows, merged = _merge_ids(ledger, rows)
-    rows, exact, resent = _repeats(ledger, rows, settings)
+    exact, resent = _repeats(ledger, rows, settings)
     rows = rows.filter(~exact)
     resent = resent.filter(~exact)
     robot = _robots(ledger, rows, settings, items)
@@ -155,12 +156,22 @@ def _in_order(ledger: Ledger) -> pl.DataFrame:
     broken = ledger.broken()
     if broken is not None:
         rows = rows.filter(~broken)
-    rows = rows.sort("user_id", "ts", "seq")
+    rows = rows[_order(rows)]
     late = (
         (pl.col("user_id") == pl.col("user_id").shift(1)) & (pl.col("seq") < pl.col("seq").shift(1))
     ).sum()
     ledger.notice("order:ts", "ts", int(rows.select(late).item()))
     return rows
+
+
+def _order(rows: pl.DataFrame) -> pl.Series:
+    """Where each row goes in the order of user, time (unknown first) and arrival.
+
+    Sorting whole numbers is several times cheaper than sorting texts: users become their rank.
+    """
+    users = pl.Enum(rows["user_id"].unique().sort())
+    keys = (rows["seq"], rows["ts"].to_physical().fill_null(-(2**63)), rows["user_id"].cast(users))
+    return pl.Series(np.lexsort([key.to_physical().to_numpy() for key in keys]))
 
 
 def _merge_ids(ledger: Ledger, rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
@@ -194,37 +205,46 @@ def _merge_ids(ledger: Ledger, rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
             pl.col("event_id"),
             pl.col("beside used"),
         )
-        ledger.quarantine("unique:event_id", "event_id", _mask(ledger, other["row"]), text)
+        ledger.quarantine("unique:event_id", "event_id", mask_of(ledger.raw.height, other["row"]), text)
     return rows.filter(~pl.col("row").is_in(again["row"].implode())), merged
 
 
 def _repeats(
     ledger: Ledger, rows: pl.DataFrame, settings: CleanSettings
-) -> tuple[pl.DataFrame, pl.Series, pl.Series]:
-    """Masks over `rows`: the same content again; the same event again within seconds."""
-    key = rows.select(pl.struct(SAME).hash().alias("key"))["key"]
-    exact = pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True)
-    resent = exact.clone()
+) -> tuple[pl.Series, pl.Series]:
+    """Masks over `rows`: the same content again; the same event again within seconds.
+
+    Each row is compared with the one before it of the same key, in order of time and arrival.
+    Without a time, equal content is a repeat only where a dwell was measured: nobody stays twice
+    equally long to the millisecond, but many look twice at one item.
+    """
+    ledger.look("repeat:ts", "ts")
+    key = rows.select(pl.struct(SAME).hash()).to_series()
+    nothing = pl.Series(dtype=pl.UInt32)
     often = key.is_duplicated()
     if not often.any():
-        return rows, exact, resent
-    some = rows.select(*CONTENT, "seq").with_columns(key=key).with_row_index("at").filter(often)
-    # same key and same content end up side by side, in order of time and arrival
+        return mask_of(rows.height, nothing), mask_of(rows.height, nothing)
+    some = rows.select("ts", "seq", key=key).with_row_index("at").filter(often)
     some = some.sort("key", "ts", "seq")
-    window = timedelta(seconds=settings.same_event_seconds)
-    near = (pl.col("key") == pl.col("key").shift(1)) & (
-        pl.col("ts") - pl.col("ts").shift(1) <= window
+    as_before = pl.col("key") == pl.col("key").shift(1)
+    pause = pl.col("ts") - pl.col("ts").shift(1)
+    window = timedelta(seconds=max(settings.same_event_seconds, 0.0))
+    some = some.with_columns(
+        near=(as_before & (pause <= window)).fill_null(False),
+        timeless=pl.col("ts").is_null(),
     )
-    content = pl.struct(CONTENT).hash()
-    measured = pl.col("ts").is_not_null() | pl.col("dwell_ms").is_not_null()
-    some = some.with_columns(near=near.fill_null(False), content=content, measured=measured)
-    same = pl.col("content").is_first_distinct().not_()
-    some = some.with_columns(same=same)
-    exact = exact.scatter(some.filter(pl.col("same") & pl.col("measured"))["at"], True)
-    resent = resent.scatter(some.filter(pl.col("near"))["at"], True)
-    repeated = some.filter(pl.col("same") & ~pl.col("measured")).height
-    ledger.notice("repeat:ts", "ts", repeated)
-    return rows, exact, resent
+    compare = some.filter(pl.col("near") | pl.col("near").shift(-1) | pl.col("timeless"))
+    if not compare.height:
+        return mask_of(rows.height, nothing), mask_of(rows.height, nothing)
+    told = (
+        rows[compare["at"]].select(*CONTENT).with_columns(compare.select("near", "timeless", "at"))
+    )
+    alike = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift(1)) for name in SAME)
+    again = told.filter(pl.struct(CONTENT).is_first_distinct().not_())
+    sure = again.filter(~pl.col("timeless") | pl.col("dwell_ms").is_not_null())
+    ledger.notice("repeat:ts", "ts", again.height - sure.height)
+    near = told.filter(pl.col("near") & alike)
+    return mask_of(rows.height, sure["at"]), mask_of(rows.height, near["at"])
 
 
 def _robots(
@@ -239,17 +259,13 @@ def _robots(
         ledger.look(rule, "user_id")
     robots = bots.find(rows.select("user_id", "item_id", "kind", "ts"), settings, catalogue)
     if not robots.height:
-        return pl.repeat(False, rows.height, dtype=pl.Boolean, eager=True)
+        return mask_of(rows.height, pl.Series(dtype=pl.UInt32))
     theirs = rows.select("row", "user_id").join(robots, on="user_id", maintain_order="left")
     _beside(ledger, "robot", theirs["row"], theirs["detail"])
     for rule in robots["rule"].unique().sort():
-        mask = _mask(ledger, theirs.filter(pl.col("rule") == rule)["row"])
+        mask = mask_of(ledger.raw.height, theirs.filter(pl.col("rule") == rule)["row"])
         ledger.quarantine(rule, "user_id", mask, pl.col("beside robot"))
     return rows["user_id"].is_in(robots["user_id"].implode())
-
-
-def _mask(ledger: Ledger, rows: pl.Series) -> pl.Series:
-    return pl.repeat(False, ledger.raw.height, dtype=pl.Boolean, eager=True).scatter(rows, True)
 
 
 def _beside(ledger: Ledger, name: str, rows: pl.Series, values: pl.Series) -> None:
