@@ -6,8 +6,9 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from shopkeeper.api.bodies import AnswerOut, Id, SearchOut, Sort, parse_filters, reply
+from shopkeeper.api.bodies import AnswerOut, Id, SearchOut, reply
 from shopkeeper.api.doors import Keeper, Visitor
+from shopkeeper.api.filters import Sort, parse_filters
 from shopkeeper.api.gauges import Gauges
 from shopkeeper.errors import InputError
 from shopkeeper.words import Scene
@@ -85,7 +86,7 @@ def recommendations(
         explain=params.explain,
     )
     gauges_of(request).answered("recommend", answer.degraded)
-    return reply(answer)
+    return reply(answer.as_dict())
 
 
 @router.get("/search", response_model=SearchOut)
@@ -101,7 +102,7 @@ def search(request: Request, params: Annotated[SearchParams, Query()], _: Visito
         sort=params.sort,
     )
     gauges_of(request).answered("search", answer.degraded)
-    return reply(answer)
+    return reply(answer.as_dict())
 
 
 @router.get("/suggest")
@@ -117,7 +118,7 @@ def similar(
     """Items that the same people want."""
     answer = request.app.state.shop.service.similar(item_id, params.k)
     gauges_of(request).answered("similar", answer.degraded)
-    return reply(answer)
+    return reply(answer.as_dict())
 
 
 @router.get("/answers/{answer_id}")

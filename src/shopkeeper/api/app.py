@@ -1,26 +1,24 @@
 """HTTP in, one call, HTTP out: the app, assembled in one place."""
 
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-import structlog
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from shopkeeper.api import answers, data, events, failures, health, items
+from shopkeeper.api import answers, data, events, failures, health, items, pages
 from shopkeeper.api.bodies import REQUEST_BODIES, ErrorOut
+from shopkeeper.api.doors import keeper
 from shopkeeper.api.edge import Edge
 from shopkeeper.api.gauges import Gauges
-from shopkeeper.errors import NotReady
+from shopkeeper.console import backstage, pictures, reference, storefront
 from shopkeeper.governance.clients import LOOPBACK, Clients
 from shopkeeper.shop import Shop
 
 PREFIX = "/v1"
-RELEASE_CHECK_SECONDS = 1.0
 
 _DESCRIPTION = """Search and recommendations that learn from what people do.
 
@@ -48,12 +46,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        stop = threading.Event()
-        watcher = threading.Thread(target=_watch_releases, args=(shop, stop), daemon=True)
-        watcher.start()
         yield
-        stop.set()
-        watcher.join(timeout=30)
+        shop.close()
+        clients.close()
 
     app = FastAPI(
         title="Shopkeeper",
@@ -79,22 +74,13 @@ def create_app(
     for part in (events, answers, items, data):
         app.include_router(part.router, prefix=PREFIX, responses=problems)
     app.include_router(health.router)
+    app.include_router(pages.door)
+    for page in (storefront.router, backstage.router, reference.router, pictures.router):
+        app.include_router(page, dependencies=[Depends(keeper)], include_in_schema=False)
+    app.mount("/static", pages.static())
     app.include_router(health.router, prefix=PREFIX, include_in_schema=False)
     app.openapi = _openapi(app)  # type: ignore[method-assign]
     return app
-
-
-def _watch_releases(shop: Shop, stop: threading.Event) -> None:
-    """Take up a new release soon after it was swapped in, without failing a request."""
-    log = structlog.get_logger("shopkeeper.api")
-    while not stop.wait(RELEASE_CHECK_SECONDS):
-        try:
-            if shop.service.reload():
-                log.info("release taken up", release=shop.service.health().get("release"))
-        except NotReady:
-            continue
-        except Exception as error:  # the release being served goes on; say it, try again
-            log.error("could not take up the release", exc_info=error)
 
 
 def _openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:

@@ -5,8 +5,7 @@ NaN and infinity. Answers are written from plain values without validating them 
 models below only document them.
 """
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     AwareDatetime,
@@ -21,7 +20,6 @@ from pydantic import (
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from shopkeeper.errors import InputError
 from shopkeeper.words import Kind
 
 MAX_EVENTS = 1_000
@@ -126,9 +124,9 @@ class ReceiptOut(BaseModel):
 class HitOut(BaseModel):
     item_id: str
     score: float
-    position: int = Field(description="from 0, send it back with the event that follows")
+    position: int = Field(description="from 1; send it back with the event that follows")
     source: str = Field(description="the model or rule that proposed the item")
-    reason: str = Field(description="why it is here, in words")
+    reason: dict[str, Any] = Field(description="why it is here: key, params, and in words (en, zh)")
 
 
 class AnswerOut(BaseModel):
@@ -181,45 +179,3 @@ def plain_event(event: EventBody) -> dict[str, Any]:
     if event.ts is not None:
         row["ts"] = event.ts.isoformat()
     return row
-
-
-_RANGE = re.compile(r"(-?\d+)?\.\.(-?\d+)?")
-
-Filters = dict[str, str | list[str] | dict[str, int]]
-Sort = Literal["relevance", "price", "-price", "newest"]
-
-
-def parse_filters(texts: list[str]) -> Filters | None:
-    """`["category:lamp", "category:desk", "price_minor:1000..5000"]` as the filters of serving/.
-
-    The same field again means either value; `a..b` is a closed range, either end may be left out.
-
-    Raises:
-        InputError: a filter without a colon, an empty one, or a range where one was given already.
-    """
-    filters: Filters = {}
-    for text in texts:
-        field, colon, value = text.partition(":")
-        if not colon or not field or not value or len(text) > 300:
-            raise InputError(
-                f"{text!r} is no filter; wanted field:value or field:low..high",
-                where="query.filter",
-                next="e.g. filter=category:Lamps&filter=price_minor:1000..5000",
-            )
-        before = filters.get(field)
-        if (matched := _RANGE.fullmatch(value)) is not None and value != "..":
-            if before is not None:
-                raise InputError(
-                    f"two filters on {field!r}, one of them a range", where="query.filter"
-                )
-            ends = {"min": matched[1], "max": matched[2]}
-            filters[field] = {end: int(number) for end, number in ends.items() if number}
-        elif before is None:
-            filters[field] = value
-        elif isinstance(before, str):
-            filters[field] = [before, value]
-        elif isinstance(before, list):
-            before.append(value)
-        else:
-            raise InputError(f"two filters on {field!r}, one of them a range", where="query.filter")
-    return filters or None

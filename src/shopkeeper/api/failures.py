@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from shopkeeper.api.bodies import reply
+from shopkeeper.console.templating import render
 from shopkeeper.errors import InputError, ShopkeeperError, SourceError
 
 _CODES = {
@@ -34,7 +36,10 @@ def install(app: FastAPI) -> None:
 
 async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, ShopkeeperError)
-    response = reply(error.as_dict(), error.status)
+    if error.status == 401 and _for_a_person(request):
+        following = quote(request.url.path, safe="/")
+        return RedirectResponse(f"/signin?next={following}", status_code=303)
+    response = _answer(request, error.as_dict(), error.status)
     if error.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     if error.status == 503 or (isinstance(error, SourceError) and error.retryable):
@@ -45,7 +50,7 @@ async def _ours(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problem = explain(error.errors())
-    return reply(problem.as_dict(), problem.status)
+    return _answer(request, problem.as_dict(), problem.status)
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -58,10 +63,24 @@ async def _http(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
         message, following = f"{request.method} does not work here", f"use one of: {allowed}"
-    response = reply(shape(code, message, path, following), error.status_code)
+    response = _answer(request, shape(code, message, path, following), error.status_code)
     for name, value in (error.headers or {}).items():
         response.headers[name] = value
     return response
+
+
+def _for_a_person(request: Request) -> bool:
+    """Does a browser's address bar ask? Programs, and everything under /v1, get JSON."""
+    return not request.url.path.startswith("/v1/") and "text/html" in request.headers.get(
+        "accept", ""
+    )
+
+
+def _answer(request: Request, body: dict[str, dict[str, str]], status: int) -> Response:
+    """The error as JSON, or as a page with the same four fields."""
+    if _for_a_person(request):
+        return render(request, "problem.html", status, error=body["error"])
+    return reply(body, status)
 
 
 def broken(request_id: str, path: str) -> dict[str, dict[str, str]]:
