@@ -95,7 +95,7 @@ def test_every_file_reads_with_plain_polars_and_has_the_canonical_columns(small:
     ids = set(items["item_id"].drop_nulls()) | {json.loads(line).get("item_id") for line in lines}
     assert len(ids - {None}) == 300
     users = pl.read_csv(small / "raw/users.csv", infer_schema_length=0)
-    assert users["user_id"].n_unique() == 400 + 2  # and two robots
+    assert users["user_id"].n_unique() == 400 + 5 + 2  # and robots and busy people
     shops = pl.read_excel(small / "raw/shops.xlsx")
     assert shops.columns == ["shop_id", "name", "name_zh", "region", "rating"]
     assert shops["name_zh"][0] == "数码街"

@@ -5,7 +5,7 @@ Every kind says what a careful reader does with it:
     quarantined   the row cannot be true or cannot be read; it is set aside whole
     merged        the row says nothing new; another row already does
     repaired      what is wrong can be put right or left empty; the event stays
-    kept          it only looks odd (late, out of order); nothing may be lost
+    kept          it only looks odd (late, out of order, a busy person); nothing may be lost
 """
 
 import numpy as np
@@ -39,6 +39,9 @@ OUTCOME: dict[str, str] = {
     "return_below_zero": "repaired",
     "late": "kept",
     "out_of_order": "kept",
+    "viewed_again": "kept",
+    "long_stay": "kept",
+    "busy_person": "kept",
     # the catalogue, users and pictures
     "older_state": "merged",
     "same_state": "merged",
@@ -73,6 +76,8 @@ SHARES: dict[str, float] = {
     "untidy_text": 0.002,
     "late": 0.004,
     "out_of_order": 0.006,
+    "viewed_again": 0.002,
+    "long_stay": 0.001,
 }
 TEXT_ONLY = {  # what typed columns (Parquet) cannot hold
     "nan_price",
@@ -92,6 +97,8 @@ NEEDS: dict[str, pl.Expr] = {
     "no_quantity": pl.col("kind").is_in(["cart", "purchase"]),
     "negative_dwell": pl.col("dwell_ms").is_not_null(),
     "endless_dwell": pl.col("dwell_ms").is_not_null(),
+    "long_stay": pl.col("dwell_ms").is_not_null(),
+    "viewed_again": pl.col("kind") == "view",
     "untidy_text": pl.col("item_id").is_not_null(),
 }
 
@@ -122,7 +129,7 @@ def soil_events(
         (rows,) = np.nonzero(fits)
         chosen = np.sort(rng.choice(rows, min(max(round(share * total), 1), len(rows)), False))
         free[chosen] = False
-        if kind in ("exact_duplicate", "resent"):
+        if kind in ("exact_duplicate", "resent", "viewed_again"):
             copies[kind] = chosen
         else:
             label[chosen] = kind
@@ -139,6 +146,14 @@ def soil_events(
             apart = rng.integers(200, 1_800, len(chosen))
             again = again.with_columns(
                 ms=pl.col("ms") + pl.Series(apart), event_id=pl.col("event_id") + "r"
+            )
+        elif kind == "viewed_again":  # back after a few seconds: another look, not the same event
+            apart = rng.integers(4_000, 20_000, len(chosen))
+            dwell = pl.Series(rng.integers(2_000, 60_000, len(chosen)).astype(str))
+            again = again.with_columns(
+                ms=pl.col("ms") + pl.Series(apart),
+                event_id=pl.col("event_id") + "v",
+                dwell_ms=dwell,
             )
         parts.append(again)
     made = pl.concat(parts)
@@ -175,6 +190,8 @@ def soil_events(
         .then(pl.lit("-") + pl.col("dwell_ms"))
         .when(where("endless_dwell"))
         .then(pl.lit("9") + pl.col("dwell_ms").str.zfill(8))
+        .when(where("long_stay"))
+        .then((chance * 12_000_000 + 4_000_000).cast(pl.Int64).cast(pl.String))
         .otherwise("dwell_ms"),
         ts_text=pl.when(where("unreadable_time"))
         .then(pl.when(chance < 0.5).then(pl.lit("0000-00-00 00:00:00")).otherwise(pl.lit("昨天")))
@@ -194,44 +211,72 @@ def soil_events(
 def bots(
     rng: np.random.Generator, catalogue: Catalogue, ids: list[str], first_ms: int, days: int
 ) -> pl.DataFrame:
-    """Crawlers: most of them step like clockwork, every fifth races through in an hour.
+    """Crawlers: most step like clockwork in a few sittings, every fifth races through in an hour.
 
     Returns COLUMNS and `dirt`.
     """
-    total = len(catalogue.good)
     parts = []
     for number, user in enumerate(ids):
         fast = number % 5 == 4
-        count = int(rng.integers(650, 800)) if fast else int(rng.integers(80, 160))
-        begin = first_ms + int(rng.uniform(0, days - 1) * DAY_MS)
         if fast:
-            steps = rng.exponential(3_300_000 / count, count)
+            steps = rng.exponential(1.0, int(rng.integers(640, 800)))
             steps *= 3_300_000 / steps.sum()
         else:
-            steps = rng.uniform(8_000, 25_000) * (1 + rng.normal(0, 0.003, count))
-        ms = begin + np.cumsum(np.maximum(steps, 20)).astype(np.int64)
-        rows = (int(rng.integers(0, total)) + np.arange(count)) % total
-        parts.append(
-            pl.DataFrame(
-                {
-                    "user_id": [user] * count,
-                    "session_id": [f"{user}-1"] * count,
-                    "item_id": [item_id(int(row)) for row in rows],
-                    "shop_id": [shop_id(int(catalogue.shop[row])) for row in rows],
-                    "kind": ["view"] * count,
-                    "ms": ms,
-                    "dwell_ms": rng.integers(20, 400, count),
-                    "price_minor": catalogue.price_minor[rows],
-                    "dirt": ["bot_fast" if fast else "bot_regular"] * count,
-                }
+            even = rng.uniform(0.002, 0.012)
+            steps = rng.uniform(8_000, 25_000) * (
+                1 + rng.normal(0, even, int(rng.integers(80, 160)))
             )
-        )
-    frame = pl.concat(parts)
+            steps[rng.integers(1, len(steps), 2)] += rng.uniform(2, 9) * 3_600_000  # rests
+        kind = "bot_fast" if fast else "bot_regular"
+        parts.append(_walk(rng, catalogue, user, steps, first_ms, days, kind))
+    return pl.concat(parts)
+
+
+def busy_people(
+    rng: np.random.Generator, catalogue: Catalogue, ids: list[str], first_ms: int, days: int
+) -> pl.DataFrame:
+    """People who click through a few hundred items in an hour or two, at a human pace.
+
+    Returns COLUMNS and `dirt`.
+    """
+    parts = []
+    for user in ids:
+        steps = rng.lognormal(2.0, 0.7, int(rng.integers(200, 400))) * 1_000 + 2_500
+        parts.append(_walk(rng, catalogue, user, steps, first_ms, days, "busy_person"))
+    return pl.concat(parts)
+
+
+def _walk(
+    rng: np.random.Generator,
+    catalogue: Catalogue,
+    user: str,
+    steps: npt.NDArray[np.float64],
+    first_ms: int,
+    days: int,
+    kind: str,
+) -> pl.DataFrame:
+    """One user's views of item after item, `steps` milliseconds apart: COLUMNS and `dirt`."""
+    total, count = len(catalogue.good), len(steps)
+    begin = first_ms + int(rng.uniform(0, days - 2) * DAY_MS)
+    rows = (int(rng.integers(0, total)) + np.arange(count)) % total
+    frame = pl.DataFrame(
+        {
+            "user_id": [user] * count,
+            "session_id": [f"{user}-1"] * count,
+            "item_id": [item_id(int(row)) for row in rows],
+            "shop_id": [shop_id(int(catalogue.shop[row])) for row in rows],
+            "kind": ["view"] * count,
+            "ms": begin + np.cumsum(np.maximum(steps, 20)).astype(np.int64),
+            "dwell_ms": (np.maximum(steps, 20) * rng.uniform(0.3, 0.9, count)).astype(np.int64),
+            "price_minor": catalogue.price_minor[rows],
+            "channel": ["web"] * count,
+            "dirt": [kind] * count,
+        }
+    )
     missing = [name for name in COLUMNS if name not in frame.columns]
-    return frame.with_columns(
-        *(pl.lit(None, pl.String).alias(name) for name in missing if name != "channel"),
-        channel=pl.lit("web"),
-    ).select(*COLUMNS, "dirt")
+    return frame.with_columns(pl.lit(None, pl.String).alias(name) for name in missing).select(
+        *COLUMNS, "dirt"
+    )
 
 
 def soil_items(rng: np.random.Generator, page: pl.DataFrame) -> pl.DataFrame:

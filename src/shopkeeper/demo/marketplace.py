@@ -65,11 +65,17 @@ def write(
     )
     for name in ("raw/events", "raw/items", "raw/images", "truth"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    robots = [f"U{10_000 + 3 * (users + row)}" for row in range(max(users // 200, 2))]
-    crawled = dirt.bots(rng, goods, robots, first_ms, days)
+    count = max(users // 200, 5)
+    guests = [f"U{10_000 + 3 * (users + row)}" for row in range(count + max(count // 5, 2))]
+    crawled = pl.concat(
+        [
+            dirt.bots(rng, goods, guests[:count], first_ms, days),
+            dirt.busy_people(rng, goods, guests[count:], first_ms, days),
+        ]
+    )
     written, found = _events(rng, folder, events, crawled, last_ms)
     found += _catalogue(rng, folder, goods)
-    found += _users(rng, folder, people, robots, first_day)
+    found += _users(rng, folder, people, guests, first_day)
     _shops(rng, folder)
     drawn, spoiled = _pictures(rng, folder, goods, say)
     found.append(spoiled)
@@ -149,18 +155,18 @@ def _users(
     rng: np.random.Generator,
     folder: Path,
     people: behaviour.Users,
-    robots: list[str],
+    guests: list[str],
     first_day: np.datetime64,
 ) -> list[pl.DataFrame]:
-    """Robots registered too: they cannot be told by that."""
+    """`guests`: robots and busy people; all registered, so that nobody can be told by that."""
     theirs = pl.DataFrame(
         {
-            "user_id": robots,
-            "region": [REGIONS[row][0] for row in rng.integers(0, len(REGIONS), len(robots))],
-            "personalisation": ["true"] * len(robots),
-            "registered_at": [f"{first_day}Z"] * len(robots),
-            "language": ["zh"] * len(robots),
-            "member_level": ["basic"] * len(robots),
+            "user_id": guests,
+            "region": [REGIONS[row][0] for row in rng.integers(0, len(REGIONS), len(guests))],
+            "personalisation": ["true"] * len(guests),
+            "registered_at": [f"{first_day}Z"] * len(guests),
+            "language": ["zh"] * len(guests),
+            "member_level": ["basic"] * len(guests),
         }
     )
     file = "raw/users.csv"
