@@ -92,7 +92,7 @@ class TextFile:
         self.path, self.name = path, name
         self.stamp = positions.stamp(path)
         self.codec = known_codec(encoding, name)
-        with closing(self._bytes()) as file:
+        with self._unpacking(), closing(self._bytes()) as file:
             head = file.read(4096)
         for magic, what, remedy in _NOT_TEXT:
             if head.startswith(magic):
@@ -110,7 +110,7 @@ class TextFile:
 
     def head_bytes(self, size: int = 1 << 20) -> bytes:
         """The first whole lines, without byte-order mark, at most about `size` bytes."""
-        with closing(self._open()) as file:
+        with self._unpacking(), closing(self._open()) as file:
             file.read(len(self.mark) if not self.through_decoder else 0)
             data = file.read(size)
         if len(data) < size:
@@ -137,7 +137,7 @@ class TextFile:
         """
         if position and position["done"] and positions.untouched(position, self.stamp):
             return
-        with closing(self._open()) as file, self._unpacking():
+        with self._unpacking(), closing(self._open()) as file:
             at = self._resume(file, position, keyed)
             if at is None:
                 file.seek(0)

@@ -1,0 +1,228 @@
+"""Small real things to collect from: files of every format, and real database servers."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.sax.saxutils import escape
+
+import polars as pl
+import pytest
+
+from shopkeeper.collect import pictures, sql, tablefile, text
+from shopkeeper.collect.batch import REJECTS, Batch
+from shopkeeper.collect.read import read
+from shopkeeper.config import Settings, Source
+
+
+class Got(NamedTuple):
+    frame: pl.DataFrame
+    rejects: pl.DataFrame
+    positions: dict[str, dict[str, Any]]
+    batches: list[Batch]
+
+
+@pytest.fixture
+def collect() -> Callable[..., Got]:
+    """Read a source to its end, keeping the last position of every file."""
+
+    def run(
+        source: Source,
+        folder: Path,
+        positions: dict[str, dict[str, Any]] | None = None,
+        settings: Settings | None = None,
+    ) -> Got:
+        known = dict(positions or {})
+        batches = list(read(source, settings or Settings(), folder, known))
+        known |= {batch.file: batch.position for batch in batches}
+        frames = [batch.frame for batch in batches]
+        rejects = [batch.rejects for batch in batches]
+        return Got(
+            pl.concat(frames) if frames else pl.DataFrame(),
+            pl.concat([pl.DataFrame(schema=REJECTS), *rejects]),
+            known,
+            batches,
+        )
+
+    return run
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a few rows make many batches."""
+    monkeypatch.setattr(text, "BLOCK", 40)
+    monkeypatch.setattr(tablefile, "ROWS", 3)
+    monkeypatch.setattr(sql, "ROWS", 3)
+    monkeypatch.setattr(pictures, "BATCH_BYTES", 1)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "SETTLE", 0.0)
+
+
+_TYPES = "http://schemas.openxmlformats.org/package/2006/content-types"
+_RELATIONS = "http://schemas.openxmlformats.org/package/2006/relationships"
+_OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+_MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+_KIND = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+
+
+@pytest.fixture
+def write_xlsx() -> Callable[[Path, Sequence[Sequence[Any]]], None]:
+    """A workbook of one sheet; None leaves a cell empty, a float in a 1-tuple is a date."""
+
+    def cell(row: int, column: int, value: Any) -> str:
+        at = f"{chr(65 + column)}{row}"
+        if value is None:
+            return ""
+        if isinstance(value, tuple):
+            return f'<c r="{at}" s="1"><v>{value[0]}</v></c>'
+        if isinstance(value, int | float):
+            return f'<c r="{at}"><v>{value}</v></c>'
+        return f'<c r="{at}" t="inlineStr"><is><t>{escape(value)}</t></is></c>'
+
+    def write(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+        body = "".join(
+            f'<row r="{r}">{"".join(cell(r, c, v) for c, v in enumerate(row))}</row>'
+            for r, row in enumerate(rows, start=1)
+        )
+        parts = {
+            "[Content_Types].xml": f'<Types xmlns="{_TYPES}">'
+            '<Default Extension="rels" '
+            'ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+            f'<Override PartName="/xl/workbook.xml" ContentType="{_KIND}.sheet.main+xml"/>'
+            f'<Override PartName="/xl/styles.xml" ContentType="{_KIND}.styles+xml"/>'
+            f'<Override PartName="/xl/worksheets/sheet1.xml" ContentType="{_KIND}.worksheet+xml"/>'
+            "</Types>",
+            "_rels/.rels": f'<Relationships xmlns="{_RELATIONS}"><Relationship Id="rId1" '
+            f'Type="{_OFFICE}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+            "xl/workbook.xml": f'<workbook xmlns="{_MAIN}" xmlns:r="{_OFFICE}"><sheets>'
+            '<sheet name="Sheet1" sheetId="1" r:id="rId1"/></sheets></workbook>',
+            "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{_RELATIONS}">'
+            f'<Relationship Id="rId1" Type="{_OFFICE}/worksheet" Target="worksheets/sheet1.xml"/>'
+            f'<Relationship Id="rId2" Type="{_OFFICE}/styles" Target="styles.xml"/>'
+            "</Relationships>",
+            "xl/styles.xml": f'<styleSheet xmlns="{_MAIN}"><fonts count="1"><font/></fonts>'
+            '<fills count="1"><fill/></fills><borders count="1"><border/></borders>'
+            '<cellStyleXfs count="1"><xf/></cellStyleXfs><cellXfs count="2"><xf numFmtId="0"/>'
+            '<xf numFmtId="22" applyNumberFormat="1"/></cellXfs></styleSheet>',
+            "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{_MAIN}"><sheetData>{body}</sheetData>'
+            "</worksheet>",
+        }
+        with zipfile.ZipFile(path, "w") as book:
+            for name, xml in parts.items():
+                book.writestr(name, '<?xml version="1.0" encoding="UTF-8"?>' + xml)
+
+    return write
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _as(user: str, folder: Path) -> list[str]:
+    """The prefix that runs a server without root's rights (both refuse to be root)."""
+    if os.geteuid() != 0:
+        return []
+    shutil.chown(folder, user)
+    for parent in folder.parents:  # pytest's folders are closed to others
+        if parent.stat().st_uid == 0 and parent != Path("/tmp") and parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o011)
+    return ["setpriv", "--reuid", user, "--clear-groups"]
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A URL of a PostgreSQL server of our own; skipped where there is none to start."""
+    if not (shutil.which("initdb") and shutil.which("pg_ctl")):
+        pytest.skip("PostgreSQL's initdb and pg_ctl are not installed")
+    folder = tmp_path_factory.mktemp("postgresql")
+    secret = folder / "secret"
+    secret.write_text("s3cr3t")
+    as_user = _as("nobody", folder)
+    secret.chmod(0o644)
+    data, port = folder / "data", _free_port()
+    make = [*as_user, "initdb", "-D", str(data), "-A", "scram-sha-256", "-U", "shop"]
+    subprocess.run(
+        [*make, "-E", "UTF8", "--no-sync", f"--pwfile={secret}"],
+        check=True,
+        capture_output=True,
+        cwd=folder,
+    )
+    control = [*as_user, "pg_ctl", "-D", str(data), "-w"]
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c fsync=off -k {folder}"
+    subprocess.run(
+        [*control, "-o", options, "-l", str(folder / "log"), "start"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        cwd=folder,
+    )
+    yield f"postgresql://shop:s3cr3t@127.0.0.1:{port}/postgres"
+    subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A URL of a MariaDB server of our own; skipped where there is none to start."""
+    if not (shutil.which("mariadbd") and shutil.which("mariadb-install-db")):
+        pytest.skip("MariaDB's mariadbd and mariadb-install-db are not installed")
+    folder = tmp_path_factory.mktemp("mariadb")
+    as_user = _as("nobody", folder)
+    data, port = folder / "data", _free_port()
+    start = folder / "init.sql"
+    start.write_text(
+        "CREATE DATABASE shop CHARACTER SET utf8mb4;\nCREATE USER 'shop'@'%' IDENTIFIED BY 's3cr3t';\n"
+        "GRANT ALL ON shop.* TO 'shop'@'%';\n"
+    )
+    start.chmod(0o644)
+    subprocess.run(
+        [
+            *as_user,
+            "mariadb-install-db",
+            "--no-defaults",
+            f"--datadir={data}",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+        ],
+        check=True,
+        capture_output=True,
+        cwd=folder,
+    )
+    server = subprocess.Popen(
+        [
+            *as_user,
+            "mariadbd",
+            "--no-defaults",
+            f"--datadir={data}",
+            f"--port={port}",
+            "--bind-address=127.0.0.1",
+            f"--socket={folder}/socket",
+            f"--pid-file={folder}/pid",
+            f"--init-file={start}",
+            f"--log-error={folder}/log",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=folder,
+    )
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+        except OSError:
+            if time.monotonic() > deadline or server.poll() is not None:
+                server.kill()
+                pytest.fail(f"MariaDB did not start: {(folder / 'log').read_text()[-500:]}")
+            time.sleep(0.1)
+    yield f"mysql://shop:s3cr3t@127.0.0.1:{port}/shop"
+    server.terminate()
+    server.wait(30)
