@@ -26,7 +26,7 @@ def _walks(users: int, length: int, items: int) -> Sequences:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def circle() -> Callable[..., TrainingData]:
     """A six-item store in which i is followed by i + 1, as TrainingData."""
 
@@ -49,7 +49,7 @@ def circle() -> Callable[..., TrainingData]:
             settings={
                 "dim": 16,
                 "dropout": 0.1,
-                "max_epochs": 12,
+                "max_epochs": 25,
                 "options": {"transformer": {"batch_tokens": 60, "learning_rate": 0.02}},
             },
         )
@@ -57,7 +57,7 @@ def circle() -> Callable[..., TrainingData]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def ask() -> Callable[..., Sequences]:
     """Histories from lists of items."""
 

@@ -1,6 +1,6 @@
 """What every model promises (models/protocol.py), checked on a store with one obvious answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,15 +58,14 @@ def own_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=[*registry.MODELS, "shop_of_mine:Next"])
-def kind(
-    request: pytest.FixtureRequest, own_models: Path, monkeypatch: pytest.MonkeyPatch
-) -> type[Model]:
-    monkeypatch.syspath_prepend(str(own_models))
-    return registry.resolve(request.param)
+@pytest.fixture(scope="module", params=[*registry.MODELS, "shop_of_mine:Next"])
+def kind(request: pytest.FixtureRequest, own_models: Path) -> Iterator[type[Model]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(own_models))
+        yield registry.resolve(request.param)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fitted(kind: type[Model], circle: Circle) -> Model:
     model = kind()
     model.fit(circle())

@@ -52,10 +52,12 @@ class Config:
     layers: int = 2  # of the encoder
     decoder_layers: int = 1  # 0: the head reads the encoder (an ablation)
     heads: int = 2
+    wide: int = 4  # times `dim`: width between a layer's two fully connected layers
     dropout: float = 0.3
     item_dropout: float = 0.0  # share of history events whose item is hidden while learning
     max_length: int = 50  # newest events of a history that are read
     order_noise: float = 1.0  # > 1: neighbours swap places while learning
+    reverse: float = 0.0  # share of sequences that are learned backwards, marked as such
     kinds: bool = True  # input: what the user did
     dwell: bool = True  # input: how long
     gaps: bool = True  # input: how long after the event before
@@ -64,7 +66,7 @@ class Config:
     local: bool = True  # add the sequence_knn rule's log to the scores
     local_weights: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)  # tried on validation
     local_weight: float = 1.5  # used where there is no validation
-    negatives: int = 2048  # of the sampled softmax
+    negatives: int = 1024  # of the sampled softmax
     full_items: int = 3000  # up to this many items the softmax is full
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
@@ -86,6 +88,7 @@ class Tokens(NamedTuple):
     dwell: Tensor  # (T,) float32
     gaps: Tensor  # (T,) int64, 0 .. GAP_STEPS - 1
     groups: list[Group]
+    backwards: Tensor | None = None  # (T,) bool: of a sequence that runs backwards
 
 
 class Attention(nn.Module):
@@ -132,8 +135,8 @@ class Layer(nn.Module):
         self.before_memory = nn.LayerNorm(config.dim) if cross else None
         self.attention = Attention(config)
         self.between = nn.LayerNorm(config.dim)
-        self.widen = nn.Linear(config.dim, 4 * config.dim)
-        self.narrow = nn.Linear(4 * config.dim, config.dim)
+        self.widen = nn.Linear(config.dim, config.wide * config.dim)
+        self.narrow = nn.Linear(config.wide * config.dim, config.dim)
         self.drop = Dropout(config.dropout)
 
     def forward(self, x: Tensor, memory: Tensor | None, groups: list[Group]) -> Tensor:
@@ -142,7 +145,7 @@ class Layer(nn.Module):
         if memory is not None and self.before_memory is not None:
             asked = self.before_memory(memory)
         x = x + self.drop(self.attention(asking, asked, groups))
-        wide = F.gelu(self.widen(self.between(x)))  # (T, 4D)
+        wide = F.gelu(self.widen(self.between(x)))  # (T, wide * D)
         return x + self.drop(self.narrow(wide))  # type: ignore[no-any-return]
 
 
@@ -164,6 +167,7 @@ class Network(nn.Module):
         self.kind_table = nn.Embedding(len(KIND_CODES), dim)
         self.gap_table = nn.Embedding(GAP_STEPS, dim)
         self.from_dwell = nn.Linear(1, dim)
+        self.backwards = nn.Parameter(torch.zeros(dim))
         nn.init.normal_(self.kind_table.weight, std=0.05)
         nn.init.normal_(self.gap_table.weight, std=0.05)
         self.drop = Dropout(config.dropout)
@@ -202,6 +206,8 @@ class Network(nn.Module):
             x = x + self.gap_table(tokens.gaps)
         if config.dwell:
             x = x + self.from_dwell(tokens.dwell[:, None]) * (tokens.dwell > 0)[:, None]
+        if tokens.backwards is not None:
+            x = x + self.backwards * tokens.backwards[:, None]
         newest = x = self.drop(x)
         for layer in self.encoder:
             x = layer(x, None, tokens.groups)
@@ -248,7 +254,8 @@ class Transformer:
         def loss(batch: tuple[Tokens, Tensor], generator: torch.Generator) -> Tensor:
             tokens, targets = batch
             table = network.table()
-            states = network(tokens, table)
+            with torch.autocast(self.device.type, dtype=torch.bfloat16):
+                states = network(tokens, table).float()
             if full:
                 return full_softmax(states, table, network.bias, targets)
             drawn, log_expected = draw_negatives(items, config.negatives, generator, shares)
@@ -407,10 +414,18 @@ class _Source:
         starts, lengths = batches.windows(self.offsets, self.config.max_length + 1)
         rows = batches.order_noise(starts, lengths, self.config.order_noise, rng)
         places = np.cumsum(lengths) - lengths  # of each piece in `rows`
+        turned = None
+        if self.config.reverse:
+            turned = rng.random(len(lengths)) < self.config.reverse
+            rows = batches.turn(rows, places, lengths, turned)
         for users in batches.epoch(lengths - 1, self.config.batch_tokens, rng):
             lay = batches.layout(places, lengths - 1, users)
             targets = self.items[torch.from_numpy(rows[lay.tokens + 1]).to(self.device)]
-            yield self.tokens(rows[lay.tokens], lay.groups), targets
+            tokens = self.tokens(rows[lay.tokens], lay.groups)
+            if turned is not None:
+                mark = np.repeat(turned[lay.users], lengths[lay.users] - 1)
+                tokens = tokens._replace(backwards=torch.from_numpy(mark).to(self.device))
+            yield tokens, targets
 
 
 def _useful(config: Config, data: TrainingData) -> tuple[Config, dict[str, str]]:
@@ -468,7 +483,7 @@ def _items_of(state: dict[str, Tensor], tag_names: int) -> ItemTable:
 
 def _fingerprint(data: TrainingData, config: Config) -> str:
     """Digest of everything that decides the weights, for checkpoints."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(Path(__file__).read_bytes())  # another network, another checkpoint
     settings = {**asdict(config), "seed": data.seed, "threads": data.threads}
     digest.update(json.dumps(settings, sort_keys=True).encode())
     sequences, items = data.sequences, data.items

@@ -109,3 +109,13 @@ def order_noise(
         return np.asarray(rows, dtype=np.int64)
     key = place + rng.uniform(0.0, size, total)
     return np.asarray(rows[np.lexsort((key, owner))], dtype=np.int64)
+
+
+def turn(
+    rows: npt.NDArray[np.int64], places: Ints, lengths: Ints, which: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
+    """(T,) `rows` with the pieces of `which` (P,) from last to first; piece p starts at places[p]."""
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    at = np.arange(len(rows), dtype=np.int64)
+    mirrored = 2 * places[owner] + lengths[owner] - 1 - at
+    return np.asarray(rows[np.where(which[owner], mirrored, at)], dtype=np.int64)

@@ -6,7 +6,6 @@ its last checkpoint ends with the same weights as one that was not.
 
 import json
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -157,12 +156,6 @@ def peak_rss_mb() -> int:
     """Most memory this process has held so far, MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak / (1024 * 1024 if sys.platform == "darwin" else 1024))
-
-
-def forget(checkpoint: Path | None) -> None:
-    """Remove a checkpoint folder, once the model it led to is saved elsewhere."""
-    if checkpoint is not None:
-        shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def _average(mean: dict[str, Tensor], module: nn.Module, decay: float) -> None:

@@ -1,0 +1,98 @@
+import gzip
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shopkeeper.errors import InputError, NotFound
+from shopkeeper.evaluation import sequence_files
+from shopkeeper.evaluation.benchmarks import PROTOCOLS, run_benchmark
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("SHOPKEEPER_DATA", ROOT.parent / "shared" / "data"))
+KEYS = {
+    "benchmark", "model", "seed", "metrics", "epochs", "train_cpu_seconds", "peak_rss_mb",
+    "published",
+}  # fmt: skip
+
+
+def _write(folder: Path, lines: list[str]) -> Path:
+    (folder / "sequences.txt.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    return folder
+
+
+def _known(name: str) -> Path:
+    folder = DATA / name
+    if not (folder / "sequences.txt.gz").exists():
+        pytest.skip(f"{name} is not here: set SHOPKEEPER_DATA to the folder that holds it")
+    return folder
+
+
+def test_the_last_item_is_the_test_and_the_one_before_is_validation(tmp_path: Path) -> None:
+    folder = _write(tmp_path, ["7 a b c d", "8 b a e"])
+    split = sequence_files.leave_one_out(sequence_files.read(folder, first_item_column=1).sequences)
+    assert split.train.users == ["7", "8"]
+    assert split.train.items.tolist() == [0, 1, 1]  # a b | b
+    assert split.validation.first_targets.tolist() == [2, 0]  # c | a
+    assert split.test.first_targets.tolist() == [3, 4]  # d | e
+    assert split.test.histories.items.tolist() == [0, 1, 2, 1, 0]
+
+
+def test_another_data_set_of_the_form_runs_and_quotes_nothing(tmp_path: Path) -> None:
+    lines = [f"{user} " + " ".join(str((user + i) % 30) for i in range(6)) for user in range(60)]
+    made = run_benchmark("amazon_beauty", _write(tmp_path, lines), "sequence_knn", 1)
+    assert set(made) == KEYS
+    assert made["published"] == {}
+    assert made["epochs"] == 0
+    assert made["metrics"]["HR@10"] == 1.0  # the next number is always the obvious answer
+    assert {"NDCG@5", "NDCG@20", "MRR@10", "accuracy", "f1_weighted"} <= set(made["metrics"])
+    assert json.loads(json.dumps(made)) == made
+
+
+def test_attributes_become_tags_of_the_items(tmp_path: Path) -> None:
+    folder = _write(tmp_path, ["1 a b c", "2 c b a"])
+    text = json.dumps({"a": [5], "c": [5, 9]})
+    (folder / "item2attributes.json.gz").write_bytes(gzip.compress(text.encode()))
+    items = sequence_files.read(folder, first_item_column=1).items
+    assert items.vocabulary.ids == ["a", "b", "c"]
+    assert items.tag_offsets.tolist() == [0, 1, 1, 3]
+    assert items.tag_names == ["attribute=5", "attribute=9"]
+
+
+def test_an_unknown_benchmark_lists_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no benchmark 'beauty'; known: amazon_beauty: .*ml1m_seq"):
+        run_benchmark("beauty", tmp_path, "popularity", 1)
+
+
+def test_a_folder_without_the_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=r"no sequences\.txt\.gz here"):
+        run_benchmark("amazon_beauty", tmp_path, "popularity", 1)
+
+
+def test_a_line_too_short_is_named_with_its_number(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"sequences\.txt\.gz:2: 2 items, wanted at least 3"):
+        run_benchmark("amazon_beauty", _write(tmp_path, ["1 a b c", "2 a b"]), "popularity", 1)
+
+
+def test_a_file_that_is_no_gzip_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "sequences.txt.gz").write_bytes(b"1 a b c\n")
+    with pytest.raises(InputError, match="not a gzipped text file"):
+        run_benchmark("amazon_beauty", tmp_path, "popularity", 1)
+
+
+def test_published_numbers_stand_for_the_very_file_they_were_measured_on() -> None:
+    for name, how in PROTOCOLS.items():
+        files = sequence_files.read(_known(name), first_item_column=how.first_item_column)
+        assert files.digest == how.digest
+        assert files.sequences.offsets[-1] == len(files.sequences.items)
+        assert (np.diff(files.sequences.offsets) >= 3).all()
+
+
+@pytest.mark.slow
+def test_sequence_knn_has_its_known_figures_on_amazon_beauty() -> None:
+    made = run_benchmark("amazon_beauty", _known("amazon_beauty"), "sequence_knn", 1)
+    assert abs(made["metrics"]["HR@10"] - 0.0772) < 0.001
+    assert abs(made["metrics"]["NDCG@10"] - 0.0486) < 0.001
+    assert made["published"]["BSARec (its repository's log)"]["HR@10"] == 0.1008
