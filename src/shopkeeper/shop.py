@@ -377,7 +377,7 @@ class Shop:
         if self._service is None:
             with self._opening:
                 if self._service is None:
-                    self._service = Service.open(self.folder, self.settings, self.assets)
+                    self._service = Service.open(self.folder, self.settings)
         return self._service
 
     def recommend_all(

@@ -12,6 +12,7 @@ from shopkeeper.recommend.catalogue import Catalogue, Rows
 
 VIEWED = 0.5  # score factor of an item the user has already looked at
 DECAY = {"category": 0.97, "brand": 0.97, "shop_id": 0.98}  # per item of the same value before
+FIRST_SLOT = 1  # exploration leaves the slots before it alone: the best item stays
 CAP = {"category": 0.6, "brand": 0.5, "shop_id": 0.6}  # share of a page one value may fill
 
 
@@ -78,7 +79,7 @@ class Shown:
 
 
 def explore(
-    page: Rows, pool: Rows, share: float, draw: np.random.Generator, first_slot: int = 1
+    page: Rows, pool: Rows, share: float, draw: np.random.Generator, first_slot: int = FIRST_SLOT
 ) -> Shown:
     """With probability `share` one slot (evenly, not before `first_slot`) shows a row of `pool`, evenly.
 

@@ -4,10 +4,11 @@
 one, which the receipt returns. `read` is the lake's cursor; `of` gives one user's own events.
 """
 
+import itertools
 import math
+import os
 import sqlite3
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -71,9 +72,11 @@ CREATE INDEX IF NOT EXISTS events_who ON events (who, seq);
 CREATE INDEX IF NOT EXISTS events_answer ON events (answer_id) WHERE answer_id IS NOT NULL;
 """
 _STORED = ("event_id", "who", *COLUMNS[1:], "received")
-_INSERT = (
-    f"INSERT OR IGNORE INTO events ({', '.join(_STORED)}) VALUES ({', '.join('?' * len(_STORED))})"
-)
+_INTO = f"INSERT OR IGNORE INTO events ({', '.join(_STORED)}) VALUES "
+_ONE = f"({', '.join('?' * len(_STORED))})"
+TOGETHER = 64  # rows a statement: Python's lock changes hands once a statement
+_INSERT_ONE = _INTO + _ONE
+_INSERT_MANY = _INTO + ", ".join([_ONE] * TOGETHER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +191,7 @@ def checked(event: Mapping[str, Any], where: str, now_us: int) -> tuple[Any, ...
     except (ValueError, OverflowError) as error:
         raise InputError(f"ts is {ts!r}: {error}", where=where) from None
     return (
-        get("event_id") or uuid.uuid4().hex,
+        get("event_id") or f"{time.time_ns():016x}{os.urandom(8).hex()}",
         who,
         user,
         session,
@@ -239,10 +242,7 @@ class EventLog:
         if not rows:
             return Receipt(0, 0, [])
 
-        def insert(writer: sqlite3.Connection) -> int:
-            return writer.executemany(_INSERT, rows).rowcount
-
-        accepted = self.file.write(insert)
+        accepted = self.file.write(lambda writer: _insert(writer, rows))
         return Receipt(accepted, len(rows) - accepted, [row[0] for row in rows])
 
     def last(self) -> int:
@@ -310,6 +310,18 @@ class EventLog:
     def close(self) -> None:
         """Write what is queued, then close."""
         self.file.close()
+
+
+def _insert(writer: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> int:
+    """Insert what is new; returns how many were."""
+    new = 0
+    whole = len(rows) // TOGETHER * TOGETHER
+    for start in range(0, whole, TOGETHER):
+        values = list(itertools.chain.from_iterable(rows[start : start + TOGETHER]))
+        new += writer.execute(_INSERT_MANY, values).rowcount
+    for row in rows[whole:]:
+        new += writer.execute(_INSERT_ONE, row).rowcount
+    return new
 
 
 def iso(us: int) -> str:

@@ -102,9 +102,7 @@ def publish(context: Context) -> None:
 def _trained_on(context: Context, names: list[str]) -> dict[str, str]:
     """The versions of the features that all models were trained on."""
     catalog = context.assets.catalog
-    found = {
-        name: catalog.made_from(context.assets.current(f"models.{name}").id) for name in names
-    }
+    found = {name: catalog.made_from(context.assets.current(f"models.{name}").id) for name in names}
     newest = max(found.values())
     if others := [name for name, versions in found.items() if versions != newest]:
         raise NotReady(

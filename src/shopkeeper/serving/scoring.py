@@ -59,6 +59,7 @@ class Scorer:
         self._stuck: set[str] = set()
         self._failures: dict[str, int] = {}
         self._rests_until: dict[str, float] = {}
+        self._closed = False
 
     def ask(self, questions: Sequence[Question]) -> Outcome:
         """Scores of every model that answered in time, and why the others did not."""
@@ -94,7 +95,10 @@ class Scorer:
 
     def _back(self, worker: "_Worker") -> None:
         with self._lock:
-            self._idle.append(worker)
+            if not self._closed:
+                self._idle.append(worker)
+                return
+        worker.give(None)
 
     def note(self, model: str, *, failed: bool, stuck: bool = False) -> None:
         """Remember how a model did."""
@@ -116,8 +120,9 @@ class Scorer:
             self._stuck.discard(model)
 
     def close(self) -> None:
-        """Let idle threads end."""
+        """Let threads end, busy ones when they are done."""
         with self._lock:
+            self._closed = True
             idle, self._idle = self._idle, []
         for worker in idle:
             worker.give(None)

@@ -5,47 +5,42 @@ request -> history (snapshot + log) -> retrieve -> rank -> rerank -> page (cache
 """
 
 import hashlib
+import sys
 import threading
 import time
 import uuid
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import structlog
 
 from shopkeeper.config import Settings
 from shopkeeper.errors import InputError, NotFound, NotReady, ShopkeeperError
-from shopkeeper.features.sequences import Floats, Sequences, pack
-from shopkeeper.recommend import rank, rerank, retrieve
-from shopkeeper.recommend.catalogue import Bools, Catalogue, Filters, Rows
+from shopkeeper.recommend import rerank, retrieve
+from shopkeeper.recommend.catalogue import Filters
 from shopkeeper.recommend.reasons import reason
-from shopkeeper.recommend.retrieve import Candidates
-from shopkeeper.serving import items as live
-from shopkeeper.serving import releases
-from shopkeeper.serving.answers import AnswerLog, Cache, packed, unpacked
+from shopkeeper.search import SearchResult
+from shopkeeper.serving import pages, releases
+from shopkeeper.serving.answers import AnswerLog, Cache, unpacked
 from shopkeeper.serving.counters import Counters
 from shopkeeper.serving.events import EventLog, Receipt
 from shopkeeper.serving.items import ItemLog
-from shopkeeper.serving.live_search import LiveSearch
-from shopkeeper.serving.scoring import Question, Scorer
-from shopkeeper.serving.state import Histories, History, Rules, digest, features, given
-from shopkeeper.words import Kind, Scene
+from shopkeeper.serving.live import Live
+from shopkeeper.serving.pages import Page, Request
+from shopkeeper.serving.state import History
+from shopkeeper.words import Scene
 
-CANDIDATES = 200  # of each source
-LOGGED = 50  # fused candidates whose scores go into the answer log
-POOL = 50  # unranked candidates that exploration draws from
-NEIGHBOURS = 50  # of an item, for reasons
-REASONED = 3  # newest history items that reasons look at
-ITEM_MODELS = ("item_knn", "ease", "sequence_knn")  # who knows what goes with one item, best first
-FLOORS = ("sequence_knn", "item_knn", "ease", "popularity")  # who steps in for a failed model
-OWN_HISTORY = 0.5  # weight of the user's own taste on an item or cart page
-SAME_CATEGORY = 0.3  # weight of the item's category on its page
-MAX_GIVEN = 200
+MAX_GIVEN = 200  # items of a history that comes with a request; the newest count
 MAX_EXCLUDE = 1000
+BATCH_BYTES = 64 * 2**20  # of one model's scores in a batch
+POINTER_S = 0.25  # how often a worker looks whether another release serves
+ENOUGH = 100  # answers before a release is rolled back by itself
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +58,7 @@ class Answer:
     items: list[Hit]
     degraded: bool
     release: str
+    explanation: dict[str, Any] | None = field(default=None, kw_only=True)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -80,6 +76,7 @@ class Answer:
             ],
             "degraded": self.degraded,
             "release": self.release,
+            **({} if self.explanation is None else {"explanation": self.explanation}),
         }
 
 
@@ -100,120 +97,6 @@ class SearchAnswer(Answer):
         }
 
 
-@dataclass(frozen=True)
-class _Request:
-    user_id: str | None
-    session_id: str | None
-    scene: Scene
-    item_id: str | None
-    history: tuple[str, ...] | None
-    k: int
-    exclude: tuple[str, ...]
-    filters: str  # canonical text, for the cache key
-
-    def as_dict(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if value not in (None, (), "")}
-
-
-@dataclass(frozen=True)
-class _Page:
-    """A ranked page before exploration; the same for every request with the same key."""
-
-    rows: Rows
-    scores: npt.NDArray[np.float64]
-    sources: list[str]
-    reasons: list[dict[str, Any]]
-    pool: Rows
-    degraded: bool
-    log: dict[str, Any]  # what the answer log says of it
-
-
-class _Live:
-    """One release in service."""
-
-    def __init__(
-        self,
-        release: releases.Release,
-        log: EventLog,
-        items: ItemLog,
-        settings: Settings,
-        scratch: Path,
-    ) -> None:
-        self.release = release
-        self.catalogue = release.catalogue
-        self.histories = Histories(
-            log,
-            release.snapshot,
-            Rules(
-                kinds=frozenset(settings.features.kinds),
-                limit=settings.serving.history,
-                same_event_ms=int(settings.clean.same_event_seconds * 1000),
-                future_ms=int(settings.clean.future_minutes * 60_000),
-            ),
-        )
-        self.scorer = Scorer(
-            release.models, settings.serving.deadline_ms / 1000.0, settings.serving.threads
-        )
-        self.neighbours = _Neighbours(release)
-        self.items = items
-        self.items_seen = release.manifest.positions["items"]
-        self._items_lock = threading.Lock()
-        self.search = LiveSearch(release, items, scratch) if release.manifest.search else None
-        self.answered = 0
-        self.failed = 0
-        self.catch_up()
-
-    def catch_up(self) -> None:
-        """Apply item writes of any worker."""
-        if self.items.last() <= self.items_seen:
-            return
-        with self._items_lock:
-            for write in self.items.read(self.items_seen):
-                live.apply(write, self.catalogue)
-                self.items_seen = write.seq
-
-    def close(self) -> None:
-        self.scorer.close()
-        if self.search is not None:
-            self.search.close()
-
-
-class _Neighbours:
-    """Which items stand near which, by an item model; looked up once, kept."""
-
-    def __init__(self, release: releases.Release) -> None:
-        self._model = next(
-            (release.models[name] for name in ITEM_MODELS if name in release.models), None
-        )
-        self._kept: OrderedDict[int, frozenset[int]] = OrderedDict()
-        self._lock = threading.Lock()
-        self._base: Floats | None = None
-        self._items = release.catalogue.model_items
-
-    def of(self, row: int) -> frozenset[int]:
-        """Rows that the model proposes because of `row` (not by popularity alone)."""
-        if self._model is None or row >= self._items:
-            return frozenset()
-        with self._lock:
-            known = self._kept.get(row)
-        if known is not None:
-            return known
-        try:
-            if self._base is None:
-                self._base = np.asarray(self._model.scores(pack([""], [0], np.zeros(0))))[0]
-            scores = np.asarray(self._model.scores(pack([""], [1], [row])))[0]
-        except Exception:  # a reason is a courtesy; the page stands without it
-            return frozenset()
-        gained = scores > self._base + 1e-6
-        gained[row] = False
-        found = frozenset(retrieve.best("", scores, gained, NEIGHBOURS).rows.tolist())
-        with self._lock:
-            self._kept[row] = found
-            while len(self._kept) > 100_000:
-                self._kept.popitem(last=False)
-        return found
-
-
 class Service:
     """Answers from the current release of a workspace; every method may be called from any thread."""
 
@@ -230,14 +113,14 @@ class Service:
         self.events = EventLog(online / "events.db")
         self.item_log = ItemLog(online / "items.db")
         self.answers = AnswerLog(online / "answers.db")
-        self._pages: Cache[_Page] = Cache(settings.serving.cache_answers)
+        self._pages: Cache[Page] = Cache(settings.serving.cache_answers)
         self._swap_lock = threading.Lock()
-        self._live = self._open(now.release)
         self._pointer_seen = self._pointer_stamp()
+        self._live = self._open(now.release)
         self._checked = time.monotonic()
 
     @classmethod
-    def open(cls, folder: Path, settings: Settings, assets: object = None) -> "Service":
+    def open(cls, folder: Path, settings: Settings) -> "Service":
         """Serve the workspace `folder`. NotReady where no release has been made."""
         return cls(folder, settings)
 
@@ -262,21 +145,42 @@ class Service:
             history: item ids, oldest first, in place of what is known of the user; in a cart scene,
                 what is in the cart.
             filters: see `Catalogue.matching`.
+            explain: add the trace of the answer.
         Raises:
             InputError: a bad argument; NotFound: `item_id` is unknown.
         """
         began = time.perf_counter()
-        live_ = self._current()
         request = self._request(user_id, session_id, scene, item_id, history, k, exclude, filters)
-        page, state = self._page(live_, request, filters)
-        answer = self._answer(live_, request, page, state)
+        with self._current() as live:
+            page, state = self._page(live, request, filters)
+            answer = self._answer(live, request, page, state)
         self.counts.add("recommendations")
+        if answer.degraded:
+            self.counts.add("degraded")
         self.counts.took("recommend", time.perf_counter() - began)
-        return answer
+        return replace(answer, explanation=self.trace(answer.answer_id)) if explain else answer
 
     def similar(self, item_id: str, k: int = 20) -> Answer:
         """Items that go with `item_id`, for nobody in particular."""
         return self.recommend(scene=Scene.ITEM, item_id=item_id, k=k)
+
+    def batch(self, user_ids: Sequence[str], k: int = 20) -> Iterator[tuple[str, list[Hit]]]:
+        """The home page of every user, in order. Explores nothing and logs nothing: these are no
+        answers that feedback could join to."""
+        self._check_k(k)
+        with self._current() as live:
+            width = max(1, min(256, BATCH_BYTES // (4 * max(1, live.catalogue.model_items))))
+            for start in range(0, len(user_ids), width):
+                users = user_ids[start : start + width]
+                requests = [
+                    self._request(user, None, Scene.HOME, None, None, k, (), None) for user in users
+                ]
+                plans = [
+                    pages.plan(live, request, self._history(live, request), None)
+                    for request in requests
+                ]
+                for user, page in zip(users, pages.many(live, plans), strict=True):
+                    yield user, _hits(live, page)
 
     def search(
         self,
@@ -294,86 +198,23 @@ class Service:
         self._check_k(k)
         if page < 1:
             raise InputError(f"page is {page}, wanted 1 or more", where="search")
-        live_ = self._current()
-        allowed = self._allowed(live_.catalogue, filters)
-        degraded = False
-        found: list[tuple[int, float]] = []
-        total, facets, stage, corrected = 0, {}, "", None
-        try:
-            if live_.search is None:
-                raise NotReady("the release has no search index")
-            boost = self._boost(live_, user_id, session_id) if sort == "relevance" else None
-            result = live_.search.search(
-                query, k, page=page, filters=filters, sort=sort, boost=boost
-            )
-            index = live_.catalogue.index
-            found = [(index[item], score) for item, score in result.hits if item in index]
-            total, facets = result.total, result.facets
-            stage, corrected = result.stage, result.corrected
-        except InputError:
-            raise
-        except Exception as error:  # search is down: the floor answers, and says so
-            degraded = True
-            self.counts.add("search_failed")
-            self._note(live_, failed=True)
-            total, stage = int(allowed.sum()), "floor"
-            floor = retrieve.popular(live_.release.popularity, allowed, page * k)
-            rows = floor.rows[(page - 1) * k : page * k].tolist()
-            found = [
-                (row, float(score))
-                for row, score in zip(rows, floor.scores[(page - 1) * k :], strict=False)
-            ]
-            self._last_error = error
-        answer_id = uuid.uuid4().hex
-        why = reason("popular" if stage in ("popular", "floor") else "match")
-        hits = [
-            Hit(live_.catalogue.ids[row], score, (page - 1) * k + place, stage or "search", why)
-            for place, (row, score) in enumerate(found, 1)
-        ]
-        self.answers.add(
-            answer_id,
-            {
-                "kind": "search",
-                "release": live_.release.id,
-                "request": {
-                    "query": query,
-                    "user_id": user_id,
-                    "session_id": session_id,
-                    "k": k,
-                    "page": page,
-                    "filters": filters or {},
-                    "sort": sort,
-                },
-                "items": [hit.item_id for hit in hits],
-                "scores": [hit.score for hit in hits],
-                "sources": [hit.source for hit in hits],
-                "positions": [hit.position for hit in hits],
-                "propensity": [1.0] * len(hits),
-                "stage": stage,
-                "corrected": corrected,
-                "degraded": degraded,
-                "versions": live_.release.manifest.versions,
-            },
-        )
+        with self._current() as live:
+            answer = self._search(live, query, user_id, session_id, k, page, filters, sort)
         self.counts.add("searches")
-        if degraded:
+        if answer.degraded:
             self.counts.add("degraded")
         self.counts.took("search", time.perf_counter() - began)
-        return SearchAnswer(
-            answer_id, hits, degraded, live_.release.id, total, facets, stage, corrected
-        )
+        return answer
 
     def suggest(self, prefix: str, k: int = 10) -> list[str]:
         """Queries and names that begin with `prefix`; none where search is down."""
-        live_ = self._current()
-        if live_.search is None:
-            return []
-        return live_.search.suggest(prefix, k)
+        with self._current() as live:
+            return [] if live.search is None else live.search.suggest(prefix, k)
 
     def item(self, item_id: str) -> dict[str, Any]:
         """The card of one item; NotFound for an unknown or deleted one."""
-        catalogue = self._current().catalogue
-        return catalogue.card(catalogue.row(item_id))
+        with self._current() as live:
+            return live.catalogue.card(live.catalogue.row(item_id))
 
     # -- feedback
 
@@ -391,16 +232,14 @@ class Service:
         if mode not in ("put", "patch"):
             raise InputError(f"mode is {mode!r}, wanted put or patch")
         self.item_log.write(items, "put" if mode == "put" else "patch")
-        self._live.catch_up()
         self.counts.add("items_written", len(items))
         return len(items)
 
     def delete_item(self, item_id: str) -> None:
         """Take an item out of every answer; NotFound where there is none."""
-        catalogue = self._current().catalogue
-        catalogue.row(item_id)
+        with self._current() as live:
+            live.catalogue.row(item_id)
         self.item_log.write([{"item_id": item_id}], "delete")
-        self._live.catch_up()
         self.counts.add("items_deleted")
 
     # -- looking in
@@ -410,42 +249,34 @@ class Service:
         body = self.answers.find(answer_id)
         if body is None:
             raise NotFound(f"no answer {answer_id!r}", next="answers are kept for a limited time")
-        out = dict(body)
-        candidates = out.pop("candidates", None)
-        if candidates is not None:
-            out["candidates"] = {
-                "item_ids": candidates["item_ids"],
-                "fused": unpacked(candidates["fused"], "<f4").tolist(),
-                "models": {
-                    name: unpacked(scores, "<f4").tolist()
-                    for name, scores in candidates["models"].items()
-                },
-            }
-        return out | {"answer_id": answer_id, "events": self.events.following(answer_id)}
+        return readable(body) | {
+            "answer_id": answer_id,
+            "events": self.events.following(answer_id),
+        }
 
     def counters(self) -> dict[str, Any]:
         """Counts and latencies since this worker started; see `Counters.as_dict`."""
-        live_ = self._live
+        live = self._live
         return self.counts.as_dict() | {
-            "release": live_.release.id,
+            "release": live.release.id,
             "cached_answers": len(self._pages),
             "events_logged": self.events.last(),
         }
 
     def health(self) -> dict[str, Any]:
         """What serves, and what is wrong with it, if anything."""
-        live_ = self._live
+        live = self._live
         return {
             "ok": True,
-            "release": live_.release.id,
-            "created_at": live_.release.manifest.created_at,
-            "models": sorted(live_.release.models),
-            "broken": live_.release.broken,
-            "items": len(live_.catalogue),
-            "users": len(live_.release.snapshot),
-            "search": live_.search is not None,
-            "answered": live_.answered,
-            "failed": live_.failed,
+            "release": live.release.id,
+            "created_at": live.release.manifest.created_at,
+            "models": sorted(live.release.models),
+            "broken": live.release.broken,
+            "items": len(live.catalogue),
+            "users": len(live.release.snapshot),
+            "search": live.search is not None,
+            "answered": live.answered,
+            "failed": live.failed,
         }
 
     # -- releases
@@ -453,14 +284,14 @@ class Service:
     def reload(self) -> bool:
         """Serve what `current.json` names; answers under way finish on the old one. True: changed."""
         with self._swap_lock:
-            now = releases.pointer(self._store)
             self._pointer_seen = self._pointer_stamp()
+            now = releases.pointer(self._store)
             if now is None or now.release == self._live.release.id:
                 return False
             fresh = self._open(now.release)
             old, self._live = self._live, fresh
             self.counts.add("swaps")
-        old.close()
+        old.retire()
         return True
 
     def rollback(self, to: str | None = None, *, reason: str = "by hand") -> str:
@@ -472,31 +303,48 @@ class Service:
 
     def close(self) -> None:
         """Write what is pending and let go of all files."""
-        self._live.close()
+        self._live.retire()
         self.answers.close()
         self.item_log.close()
         self.events.close()
 
     # -- inside
 
-    def _open(self, release: str) -> _Live:
+    def _open(self, release: str) -> Live:
         opened = releases.Release(self._store / release, self.folder)
-        return _Live(opened, self.events, self.item_log, self.settings, self._scratch)
+        if "torch" in sys.modules:
+            import torch
+
+            torch.set_num_threads(1)  # answers run side by side; one of them is small
+        return Live(opened, self.events, self.item_log, self.settings, self._scratch)
 
     def _pointer_stamp(self) -> tuple[int, int]:
         stat = (self._store / "current.json").stat()
         return stat.st_mtime_ns, stat.st_ino
 
-    def _current(self) -> _Live:
+    @contextmanager
+    def _current(self) -> Iterator[Live]:
         now = time.monotonic()
-        if now - self._checked > 0.5:
+        if now - self._checked > POINTER_S:
             self._checked = now
-            if self._pointer_stamp() != self._pointer_seen:
-                threading.Thread(target=self.reload, name="reload", daemon=True).start()
+            if self._pointer_stamp() != self._pointer_seen:  # another process swapped
                 self._pointer_seen = self._pointer_stamp()
-        live_ = self._live
-        live_.catch_up()
-        return live_
+                threading.Thread(target=self._follow, name="reload", daemon=True).start()
+        live = self._live
+        while not live.use():
+            live = self._live
+        try:
+            live.catch_up()
+            yield live
+        finally:
+            live.done()
+
+    def _follow(self) -> None:
+        try:
+            self.reload()
+        except Exception as error:  # keep serving what serves
+            self.counts.add("reload_failed")
+            log.error("cannot open the new release, the old one goes on", error=str(error))
 
     def _check_k(self, k: int) -> None:
         if not 1 <= k <= self.settings.serving.max_k:
@@ -512,7 +360,7 @@ class Service:
         k: int,
         exclude: Sequence[str],
         filters: Filters | None,
-    ) -> _Request:
+    ) -> Request:
         self._check_k(k)
         try:
             where = Scene(scene)
@@ -522,353 +370,216 @@ class Service:
             ) from None
         if where is Scene.ITEM and item_id is None:
             raise InputError("scene item needs item_id")
-        if history is not None and len(history) > MAX_GIVEN:
-            history = history[-MAX_GIVEN:]
         if len(exclude) > MAX_EXCLUDE:
             raise InputError(f"{len(exclude)} items to exclude, at most {MAX_EXCLUDE}")
-        return _Request(
+        return Request(
             user_id,
             session_id,
             where,
-            item_id,
-            None if history is None else tuple(history),
+            item_id if where is Scene.ITEM else None,
+            None if history is None else tuple(history[-MAX_GIVEN:]),
             k,
-            tuple(sorted(exclude)),
+            tuple(sorted(set(exclude))),
             repr(sorted(filters.items())) if filters else "",
         )
 
-    def _allowed(self, catalogue: Catalogue, filters: Filters | None) -> Bools:
-        allowed = catalogue.available()
-        matching = catalogue.matching(filters)
-        return allowed if matching is None else allowed & matching
+    def _history(self, live: Live, request: Request) -> History:
+        return request.given() or live.histories.of(request.user_id, request.session_id)
 
-    def _page(
-        self, live_: _Live, request: _Request, filters: Filters | None
-    ) -> tuple[_Page, History]:
-        if request.history is not None:
-            kind = Kind.CART if request.scene is Scene.CART else Kind.VIEW
-            state = History(given(request.history, kind.value), (-1, -1))
-        else:
-            state = live_.histories.of(request.user_id, request.session_id)
-        stranger = not state.acts
+    def _page(self, live: Live, request: Request, filters: Filters | None) -> tuple[Page, History]:
+        history = self._history(live, request)
         key = (
-            live_.release.id,
-            live_.catalogue.version,
-            state.version,
-            request if not stranger else _anonymous(request),
+            live.release.id,
+            live.catalogue.version,
+            history.version if history.acts else (0, 0),
+            request if history.acts else request.for_anybody(),
         )
         page = self._pages.get(key)
         if page is not None:
             self.counts.add("cache_hits")
-            return page, state
-        page = self._make_page(live_, request, state, filters)
+            return page, history
+        plan = pages.plan(live, request, history, filters)
+        outcome = live.scorer.ask(plan.questions)
+        if outcome.failed:
+            self.counts.add("model_failures", len(outcome.failed))
+            if not outcome.scores:
+                more = live.scorer.ask(pages.stand_ins(live.release, plan, outcome.failed))
+                outcome.scores.update(more.scores)
+        scores = {name: rows[0] for name, rows in outcome.scores.items()}
+        page = pages.finish(live, plan, scores, outcome.failed)
+        self._note(live, failed=page.degraded)
         if not page.degraded:
             self._pages.put(key, page)
-        return page, state
+        return page, history
 
-    def _make_page(
-        self, live_: _Live, request: _Request, state: History, filters: Filters | None
-    ) -> _Page:
-        catalogue, release = live_.catalogue, live_.release
-        index, width = catalogue.index, catalogue.model_items
-        allowed = self._allowed(catalogue, filters)
-        for item in request.exclude:
-            row = index.get(item)
-            if row is not None and row < len(allowed):
-                allowed[row] = False
-        bought = [index[i] for i in state.items([Kind.PURCHASE.value]) if i in index]
-        for row in bought:
-            if row < len(allowed) and not (row < width and release.repeatable[row]):
-                allowed[row] = False
-        anchors: list[int] = []
-        if request.scene is Scene.ITEM and request.item_id is not None:
-            anchors = [catalogue.row(request.item_id)]
-        elif request.scene is Scene.CART:
-            anchors = [index[i] for i in _cart(state) if i in index]
-        for row in anchors:
-            if row < len(allowed):
-                allowed[row] = False
-        limit = self.settings.features.max_length
-        whole = features(state.acts, index, width, limit)
-        questions, weights = self._questions(live_, request, state, anchors, whole)
-        outcome = live_.scorer.ask(questions)
-        degraded = bool(outcome.failed)
-        if degraded:
-            self.counts.add("model_failures", len(outcome.failed))
-            stand_ins = [
-                Question(name, name, whole)
-                for name in FLOORS
-                if name in release.models
-                and name not in outcome.failed
-                and name not in outcome.scores
-            ][:1]
-            if stand_ins and len(whole.items) and not outcome.scores:
-                more = live_.scorer.ask(stand_ins)
-                outcome.scores.update(more.scores)
-                weights = weights | dict.fromkeys(more.scores, 1.0)
-        self._note(live_, failed=degraded)
-        found = [
-            retrieve.best(name, scores[0], allowed, CANDIDATES)
-            for name, scores in outcome.scores.items()
-        ]
-        if anchors and request.scene is Scene.ITEM:
-            found.append(_same_category(catalogue, release.popularity, anchors[0], allowed))
-            weights = weights | {"same_category": SAME_CATEGORY}
-        ranked = rank.fuse(found, weights, release.manifest.constant)
-        floor = retrieve.popular(release.popularity, allowed, CANDIDATES)
-        ranked = _filled(ranked, floor)
-        scores = ranked.scores
-        if request.scene is Scene.HOME:
-            viewed = [index[i] for i in state.items([Kind.VIEW.value]) if i in index]
-            scores = rerank.demote(scores, ranked.rows, viewed)
-        order = rerank.diversify(ranked.rows, scores, request.k, catalogue)
-        rows = ranked.rows[order]
-        shown = set(rows.tolist())
-        pool = np.array([r for r in ranked.rows.tolist() if r not in shown][:POOL], dtype=np.int64)
-        fresh = np.arange(width, len(allowed))
-        pool = np.concatenate(
-            [pool, [r for r in fresh if allowed[r] and r not in shown and r not in pool]]
-        )
-        sources = [ranked.sources[place] for place in order]
-        logged = ranked.rows[:LOGGED]
-        inside = np.minimum(logged, width - 1)
-        return _Page(
-            rows=rows,
-            scores=scores[order],
-            sources=sources,
-            reasons=self._reasons(live_, request, state, anchors, rows, sources),
-            pool=pool.astype(np.int64),
-            degraded=degraded,
-            log={
-                "history_digest": digest(whole),
-                "candidates": {
-                    "item_ids": [catalogue.ids[row] for row in logged],
-                    "rows": packed(logged),
-                    "fused": packed(ranked.scores[:LOGGED]),
-                    "models": {
-                        name: packed(np.where(logged < width, scores[0][inside], np.nan))
-                        for name, scores in outcome.scores.items()
-                    },
-                },
-                "weights": weights,
-                "failed": outcome.failed,
-            },
-        )
-
-    def _questions(
-        self,
-        live_: _Live,
-        request: _Request,
-        state: History,
-        anchors: list[int],
-        whole: Sequences,
-    ) -> tuple[list[Question], dict[str, float]]:
-        """Whom to ask what, and how much each answer weighs."""
-        release, width = live_.release, live_.catalogue.model_items
-        chosen = release.manifest.weights
-        names = release.manifest.models if chosen is None else list(chosen)
-        names = [name for name in names if name != "popularity"]
-        questions: list[Question] = []
-        weights: dict[str, float] = {}
-        known = [row for row in anchors if row < width]
-        if known:
-            item_model = next((n for n in ITEM_MODELS if n in release.models), None)
-            if item_model is None and names:
-                item_model = names[0]
-            if item_model is not None:
-                kind = Kind.CART if request.scene is Scene.CART else Kind.VIEW
-                acts = given([live_.catalogue.ids[row] for row in known], kind.value)
-                near = features(acts, live_.catalogue.index, width, MAX_GIVEN)
-                questions.append(Question(f"{item_model}/near", item_model, near))
-                weights[f"{item_model}/near"] = 1.0
-        if len(whole.items):
-            share = OWN_HISTORY if known else 1.0
-            for name in names:
-                questions.append(Question(name, name, whole))
-                weights[name] = share * (1.0 if chosen is None else chosen[name])
-        return questions, weights
-
-    def _answer(self, live_: _Live, request: _Request, page: _Page, state: History) -> Answer:
+    def _answer(self, live: Live, request: Request, page: Page, history: History) -> Answer:
         answer_id = uuid.uuid4().hex
         share = self.settings.serving.exploration
         seed = int.from_bytes(hashlib.sha256(answer_id.encode()).digest()[:8], "little")
-        shown = rerank.explore(
-            page.rows, page.pool, share, np.random.Generator(np.random.PCG64(seed))
-        )
-        ids = live_.catalogue.ids
-        hits = []
-        for place, row in enumerate(shown.rows.tolist()):
-            if place == shown.explored:
-                hits.append(Hit(ids[row], 0.0, place + 1, "exploration", reason("new")))
-            else:
-                hits.append(
-                    Hit(
-                        ids[row],
-                        float(page.scores[place]),
-                        place + 1,
-                        page.sources[place],
-                        page.reasons[place],
-                    )
-                )
-        manifest = live_.release.manifest
-        self.answers.add(
-            answer_id,
-            {
-                "kind": "recommend",
-                "release": live_.release.id,
-                "request": request.as_dict(),
-                "state": list(state.version),
-                "items": [hit.item_id for hit in hits],
-                "scores": [hit.score for hit in hits],
-                "sources": [hit.source for hit in hits],
-                "positions": [hit.position for hit in hits],
-                "propensity": shown.propensity.tolist(),
-                "policy": {
-                    "exploration": share,
-                    "explored": shown.explored,
-                    "pool": len(page.pool),
-                    "first_slot": 1,
-                },
-                "degraded": page.degraded,
-                "versions": manifest.versions,
-                **page.log,
+        draw = np.random.Generator(np.random.PCG64(seed))
+        shown = rerank.explore(page.rows, page.pool, share, draw)
+        hits = _hits(live, page)
+        if shown.explored is not None:
+            place = shown.explored
+            item = live.catalogue.ids[int(shown.rows[place])]
+            hits[place] = Hit(item, 0.0, place + 1, "exploration", reason("new"))
+        body = _logged("recommend", live, hits, page.degraded) | {
+            "request": request.as_dict(),
+            "state": list(history.version),
+            "propensity": shown.propensity.tolist(),
+            "policy": {
+                "exploration": share,
+                "explored": shown.explored,
+                "pool": len(page.pool),
+                "first_slot": rerank.FIRST_SLOT,
             },
-        )
-        if page.degraded:
-            self.counts.add("degraded")
-        return Answer(answer_id, hits, page.degraded, live_.release.id)
+            **page.log,
+        }
+        self.answers.add(answer_id, body)
+        return Answer(answer_id, hits, page.degraded, live.release.id)
 
-    def _reasons(
+    def _search(
         self,
-        live_: _Live,
-        request: _Request,
-        state: History,
-        anchors: list[int],
-        rows: Rows,
-        sources: list[str],
-    ) -> list[dict[str, Any]]:
-        catalogue = live_.catalogue
-        recent: list[tuple[int, str]] = []
-        for act in reversed(state.acts):
-            row = catalogue.index.get(act.item_id)
-            if row is not None and row not in [known for known, _ in recent]:
-                recent.append((row, act.kind))
-            if len(recent) == REASONED:
-                break
-        near = [(row, kind, live_.neighbours.of(row)) for row, kind in recent]
-        anchor = anchors[0] if anchors else None
-        anchored = live_.neighbours.of(anchor) if anchor is not None else frozenset()
-        out = []
-        for row, source in zip(rows.tolist(), sources, strict=True):
-            because = next(((r, kind) for r, kind, around in near if row in around), None)
-            if request.scene is Scene.ITEM and anchor is not None and row in anchored:
-                out.append(reason("similar", item=self._name(catalogue, anchor)))
-            elif request.scene is Scene.CART and any(
-                row in live_.neighbours.of(a) for a in anchors[:REASONED]
-            ):
-                out.append(reason("goes_with"))
-            elif because is not None:
-                out.append(reason(f"because_{because[1]}", item=self._name(catalogue, because[0])))
-            elif source == "same_category" and anchor is not None:
-                category = catalogue.card(anchor)["category"]
-                out.append(reason("same_category", category=str(category)))
-            elif source == "popularity":
-                out.append(reason("popular"))
-            else:
-                out.append(reason("for_you" if state.acts else "popular"))
-        return out
-
-    def _name(self, catalogue: Catalogue, row: int) -> str:
-        card = catalogue.card(row)
-        return str(card["title"] or card["title_zh"] or card["item_id"])
+        live: Live,
+        query: str,
+        user_id: str | None,
+        session_id: str | None,
+        k: int,
+        page: int,
+        filters: Filters | None,
+        sort: str,
+    ) -> SearchAnswer:
+        allowed = pages.allowed_rows(live.catalogue, filters)
+        failed = ""
+        try:
+            if live.search is None:
+                raise NotReady(live.search_error)
+            boost = self._boost(live, user_id, session_id) if sort == "relevance" else None
+            found = live.search.search(query, k, page=page, filters=filters, sort=sort, boost=boost)
+        except InputError:
+            raise
+        except Exception as error:  # search is down: the floor answers, and says so
+            failed = f"{type(error).__name__}: {error}"
+            self.counts.add("search_failed")
+            log.warning("search failed, the floor answers", error=failed)
+            popular = retrieve.popular(live.release.popularity, allowed, page * k)
+            shown = popular.rows[(page - 1) * k :].tolist()
+            scores = popular.scores[(page - 1) * k :].tolist()
+            pairs = [(live.catalogue.ids[r], s) for r, s in zip(shown, scores, strict=True)]
+            found = SearchResult(pairs, int(allowed.sum()), {}, "floor")
+        self._note(live, failed=bool(failed))
+        why = reason("popular" if found.stage in ("popular", "floor") else "match")
+        hits = [
+            Hit(item, float(score), (page - 1) * k + place, found.stage, why)
+            for place, (item, score) in enumerate(found.hits, 1)
+        ]
+        answer_id = uuid.uuid4().hex
+        asked = {
+            "query": query,
+            "user_id": user_id,
+            "session_id": session_id,
+            "k": k,
+            "page": page,
+            "filters": filters or {},
+            "sort": sort,
+        }
+        body = _logged("search", live, hits, bool(failed)) | {
+            "request": {name: value for name, value in asked.items() if value not in (None, {})},
+            "propensity": [1.0] * len(hits),
+            "stage": found.stage,
+            "corrected": found.corrected,
+            "failed": {"search": failed} if failed else {},
+        }
+        self.answers.add(answer_id, body)
+        return SearchAnswer(
+            answer_id,
+            hits,
+            bool(failed),
+            live.release.id,
+            found.total,
+            found.facets,
+            found.stage,
+            found.corrected,
+        )
 
     def _boost(
-        self, live_: _Live, user_id: str | None, session_id: str | None
+        self, live: Live, user_id: str | None, session_id: str | None
     ) -> dict[str, float] | None:
         """What the user's own page would show, as a gentle push in search: 1 for its best item."""
         if user_id is None and session_id is None:
             return None
-        request = self._request(
-            user_id, session_id, Scene.HOME, None, None, self.settings.serving.max_k, (), None
-        )
-        page, state = self._page(live_, request, None)
-        if not state.acts or not len(page.rows):
+        most = self.settings.serving.max_k
+        request = self._request(user_id, session_id, Scene.HOME, None, None, most, (), None)
+        page, history = self._page(live, request, None)
+        if not history.acts or not len(page.rows):
             return None
-        top = float(page.scores.max()) or 1.0
+        top = float(page.scores.max())
         return {
-            live_.catalogue.ids[row]: float(score) / top
+            live.catalogue.ids[row]: float(score) / top
             for row, score in zip(page.rows.tolist(), page.scores, strict=True)
         }
 
-    def _note(self, live_: _Live, *, failed: bool) -> None:
-        live_.answered += 1
-        if not failed:
+    def _note(self, live: Live, *, failed: bool) -> None:
+        live.answered += 1
+        live.failed += failed
+        if not failed or live.answered < ENOUGH:
             return
-        live_.failed += 1
-        rate = self.settings.serving.rollback_error_rate
-        if live_.answered >= 100 and live_.failed / live_.answered > rate:
-            self._roll_back_by_itself(live_)
+        if live.failed / live.answered > self.settings.serving.rollback_error_rate:
+            self._roll_back_by_itself(live)
 
-    def _roll_back_by_itself(self, live_: _Live) -> None:
-        failed, answered = live_.failed, live_.answered
-        live_.answered = live_.failed = 0
+    def _roll_back_by_itself(self, live: Live) -> None:
+        why = f"{live.failed} of {live.answered} answers failed"
+        live.answered = live.failed = 0
         now = releases.pointer(self._store)
-        if now is None or now.release != live_.release.id or now.previous is None or now.pinned:
+        if now is None or now.release != live.release.id or now.previous is None or now.pinned:
             return
 
         def back() -> None:
             try:
-                self.rollback(reason=f"{failed} of {answered} answers failed")
-            except ShopkeeperError:
+                self.rollback(reason=why)
+            except ShopkeeperError as error:
                 self.counts.add("rollback_failed")
+                log.error("cannot roll back", error=str(error))
 
         threading.Thread(target=back, name="rollback", daemon=True).start()
 
 
-def _anonymous(request: _Request) -> _Request:
-    """Without a history every user gets the same page: one cache entry for all of them."""
-    return _Request(
-        None,
-        None,
-        request.scene,
-        request.item_id,
-        request.history,
-        request.k,
-        request.exclude,
-        request.filters,
-    )
+def _hits(live: Live, page: Page) -> list[Hit]:
+    ids = live.catalogue.ids
+    return [
+        Hit(ids[row], score, place, source, why)
+        for place, (row, score, source, why) in enumerate(
+            zip(page.rows.tolist(), page.scores.tolist(), page.sources, page.reasons, strict=True),
+            1,
+        )
+    ]
 
 
-def _cart(state: History) -> list[str]:
-    """What is in the cart: put in, and not bought since; newest first."""
-    bought: set[str] = set()
-    cart: list[str] = []
-    for act in reversed(state.acts):
-        if act.kind == Kind.PURCHASE.value:
-            bought.add(act.item_id)
-        elif act.kind == Kind.CART.value and act.item_id not in bought and act.item_id not in cart:
-            cart.append(act.item_id)
-    return cart[:MAX_GIVEN]
+def _logged(kind: str, live: Live, hits: list[Hit], degraded: bool) -> dict[str, Any]:
+    """What is logged of every answer."""
+    return {
+        "kind": kind,
+        "release": live.release.id,
+        "items": [hit.item_id for hit in hits],
+        "scores": [hit.score for hit in hits],
+        "sources": [hit.source for hit in hits],
+        "positions": [hit.position for hit in hits],
+        "degraded": degraded,
+        "versions": live.release.manifest.versions,
+    }
 
 
-def _same_category(
-    catalogue: Catalogue, popularity: npt.NDArray[np.float32], row: int, allowed: Bools
-) -> Candidates:
-    codes = catalogue.codes("category")[: len(allowed)]
-    if codes[row] < 0:
-        return Candidates("same_category", np.zeros(0, np.int64), np.zeros(0, np.float32))
-    found = retrieve.popular(popularity, allowed & (codes == codes[row]), CANDIDATES)
-    return Candidates("same_category", found.rows, found.scores)
-
-
-def _filled(ranked: rank.Ranked, floor: Candidates) -> rank.Ranked:
-    """Ranked candidates, then the floor's that are not among them, below all of them."""
-    new = ~np.isin(floor.rows, ranked.rows)
-    rows = floor.rows[new]
-    least = float(ranked.scores.min()) if len(ranked.scores) else 1.0
-    scores = least * 0.5 / np.arange(1.0, len(rows) + 1)
-    return rank.Ranked(
-        np.concatenate([ranked.rows, rows]),
-        np.concatenate([ranked.scores, scores]),
-        [*ranked.sources, *["popularity"] * len(rows)],
-    )
+def readable(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A logged answer with its candidates' scores as numbers; None where a model has no score."""
+    out = dict(body)
+    candidates = out.get("candidates")
+    if candidates is not None:
+        out["candidates"] = {
+            "item_ids": candidates["item_ids"],
+            "fused": unpacked(candidates["fused"], "<f4").tolist(),
+            "models": {
+                name: [None if s != s else s for s in unpacked(scores, "<f4").tolist()]
+                for name, scores in candidates["models"].items()
+            },
+        }
+    return out

@@ -1,0 +1,138 @@
+"""One release in service: its models within their deadline, its catalogue with live writes."""
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+
+from shopkeeper.config import Settings
+from shopkeeper.features.sequences import Floats, pack
+from shopkeeper.recommend import retrieve
+from shopkeeper.serving import items as writes
+from shopkeeper.serving.events import EventLog
+from shopkeeper.serving.items import ItemLog
+from shopkeeper.serving.live_search import LiveSearch
+from shopkeeper.serving.releases import Release
+from shopkeeper.serving.scoring import Scorer
+from shopkeeper.serving.state import Histories, Rules
+
+ITEM_MODELS = ("item_knn", "ease", "sequence_knn")  # who knows what goes with one item, best first
+NEIGHBOURS = 50  # of an item, for reasons
+NEIGHBOURHOODS = 50_000  # kept in memory
+
+
+def rules(settings: Settings) -> Rules:
+    """How events become histories, as the settings have it."""
+    return Rules(
+        kinds=frozenset(settings.features.kinds),
+        limit=settings.serving.history,
+        same_event_ms=int(settings.clean.same_event_seconds * 1000),
+        future_ms=int(settings.clean.future_minutes * 60_000),
+    )
+
+
+class Live:
+    """What an answer needs, opened; safe to share."""
+
+    def __init__(
+        self, release: Release, log: EventLog, items: ItemLog, settings: Settings, scratch: Path
+    ) -> None:
+        self.release = release
+        self.catalogue = release.catalogue
+        self.histories = Histories(log, release.snapshot, rules(settings))
+        self.scorer = Scorer(
+            release.models, settings.serving.deadline_ms / 1000.0, settings.serving.threads
+        )
+        self.neighbours = Neighbours(release)
+        self._items = items
+        self._items_seen = release.manifest.positions["items"]
+        self._items_lock = threading.Lock()
+        self.search: LiveSearch | None = None
+        self.search_error = "the release has no search index"
+        if release.manifest.search:
+            try:
+                self.search = LiveSearch(release, items, scratch)
+            except Exception as error:  # the floor answers searches, and says so
+                self.search_error = f"{type(error).__name__}: {error}"
+        self.answered = 0
+        self.failed = 0
+        self._using = 0
+        self._retired = False
+        self._use_lock = threading.Lock()
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Apply item writes of any worker."""
+        if self._items.last() <= self._items_seen:
+            return
+        with self._items_lock:
+            for write in self._items.read(self._items_seen):
+                writes.apply(write, self.catalogue)
+                self._items_seen = write.seq
+
+    def use(self) -> bool:
+        """Take hold for one answer; False where another release has taken over for good."""
+        with self._use_lock:
+            if self._retired:
+                return False
+            self._using += 1
+            return True
+
+    def done(self) -> None:
+        """Let go after `use`."""
+        with self._use_lock:
+            self._using -= 1
+            last = self._retired and self._using == 0
+        if last:
+            self._close()
+
+    def retire(self) -> None:
+        """No new answers; files are let go with the last one under way."""
+        with self._use_lock:
+            if self._retired:
+                return
+            self._retired = True
+            last = self._using == 0
+        if last:
+            self._close()
+
+    def _close(self) -> None:
+        self.scorer.close()
+        if self.search is not None:
+            self.search.close()
+
+
+class Neighbours:
+    """Which items stand near which, by an item model; looked up once, kept."""
+
+    def __init__(self, release: Release) -> None:
+        self.model = next((name for name in ITEM_MODELS if name in release.models), None)
+        self._model = None if self.model is None else release.models[self.model]
+        self._kept: OrderedDict[int, frozenset[int]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._base: Floats | None = None
+        self._items = release.catalogue.model_items
+
+    def of(self, row: int) -> frozenset[int]:
+        """Rows that the model proposes because of `row`, not by popularity alone."""
+        if self._model is None or row >= self._items:
+            return frozenset()
+        with self._lock:
+            known = self._kept.get(row)
+        if known is not None:
+            return known
+        try:
+            if self._base is None:
+                self._base = np.asarray(self._model.scores(pack([""], [0], np.zeros(0))))[0]
+            scores = np.asarray(self._model.scores(pack([""], [1], [row])))[0]
+        except Exception:  # a reason is a courtesy; the page stands without it
+            return frozenset()
+        gained = scores > self._base + 1e-6
+        gained[row] = False
+        found = frozenset(retrieve.best("", scores, gained, NEIGHBOURS).rows.tolist())
+        with self._lock:
+            self._kept[row] = found
+            while len(self._kept) > NEIGHBOURHOODS:
+                self._kept.popitem(last=False)
+        return found
