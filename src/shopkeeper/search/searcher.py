@@ -1,74 +1,151 @@
-"""Query -> items: all words, then any word, then near spellings, then what is popular.
+"""Query -> items: all words, then some of the words, then what is popular.
 
-Readers take the current snapshot and never wait; one lock serialises writers.
+Readers take the current snapshot and never wait; one lock serialises writers. How items are
+scored, and why, stands above `_scored`.
 """
 
+import math
+import os
+import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tantivy
-from tantivy import Occur, Query
+from tantivy import FieldType, Occur, Order, Query
 
 from shopkeeper.errors import InputError, NotReady
-from shopkeeper.search import index as catalogue
 from shopkeeper.search import tokens
+from shopkeeper.search.index import FACETS, NUMBERS, REBUILD, WRITER_BYTES, Card, Row, Writer
+from shopkeeper.search.query import Concept, Wanted, understand
+from shopkeeper.search.spelling import Speller
 
-WEIGHTS = {"title": 3.0, "brand": 2.0, "category": 2.0, "description": 1.0, "attributes": 0.5}
-CHARACTERS = 0.1
-TIE = 0.1
 FILL = 100
-"""where all words match fewer items, items that match some of the words follow, up to this many"""
-MAX_WORDS = 24
-"""words of a query that are used; the rest of a pasted page would only cost time"""
+"""where fewer items than this match all words, items that match some follow, up to this many"""
+WINDOW = 200
+"""best items among which personal boosts may change the order"""
 FACET_VALUES = 20
+MAX_K = 1_000
 SORTS = {
-    "price": ("price_minor", tantivy.Order.Asc),
-    "-price": ("price_minor", tantivy.Order.Desc),
-    "newest": ("updated_at", tantivy.Order.Desc),
+    "price": ("price_minor", Order.Asc),
+    "-price": ("price_minor", Order.Desc),
+    "newest": ("updated_at", Order.Desc),
 }
-FILTERS = ("category", "brand", "shop", "price", "in_stock")
+_IS = {
+    "category": "category_is",
+    "brand": "brand_is",
+    "shop": "shop_id_is",
+    "shop_id": "shop_id_is",
+}
+_PRICE = ("price", "price_minor")
+FILTERS = (*_IS, *_PRICE, "in_stock")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of what makes the score; chosen by cross-validation, see benchmarks/search_quality.py."""
+
+    title: float = 1.5
+    model: float = 1.0
+    brand: float = 1.0
+    category: float = 1.5
+    description: float = 1.5
+    attributes: float = 1.0
+    characters: float = 0.1
+    head: float = 0.5
+    """times the word's rarity: the query's product word names this very product"""
+    phrase: float = 3.0
+    """the words side by side in the order typed"""
+    all_words: float = 10.0
+    """every word somewhere"""
+    all_named: float = 8.0
+    """every word in the texts that name the item, not only in its attributes"""
+
+
+WEIGHTS = Weights()
+_FIELDS = ("title", "model", "brand", "category", "description", "attributes")
+_NAMING = ("title", "model", "brand", "category", "description")
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """One page. `stage` says what found its hits: all, any, fuzzy or popular."""
+    """One page."""
 
     hits: list[tuple[str, float]]  # (item_id, score), best first
-    total: int  # items the pages run over
+    total: int  # items that all pages together show
     facets: dict[str, Any] = field(default_factory=dict)
-    stage: str = "all"
+    stage: str = "all"  # what it took to fill the page: all words, any, fuzzy, popular
     corrected: str | None = None  # the spelling that was searched, where it is not the one typed
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """What one search sees, whatever is written meanwhile."""
+
+    searcher: tantivy.Searcher
+    schema: tantivy.Schema
+
+    def count(self, query: Query) -> int:
+        found: Any = self.searcher.search(query, 1)  # its type lacks `count`
+        return int(found.count)
+
+    def term(self, name: str, text: str) -> Query:
+        return Query.term_query(self.schema, name, text)
 
 
 class Searcher:
     """An open index. Safe to share between threads."""
 
-    def __init__(self, index: tantivy.Index, card: catalogue.Card) -> None:
+    def __init__(self, index: tantivy.Index, card: Card, weights: Weights = WEIGHTS) -> None:
         self._index = index
         self._schema = index.schema
         self._card = card
+        self._weights = weights
+        self._documents = Writer(card)
+        self._speller = Speller(card.words)
+        self._queries = sorted(card.queries, key=lambda text: (-card.queries[text], text))
         self._lock = threading.Lock()
         self._writer: tantivy.IndexWriter | None = None
+        self._snapshot = _Snapshot(index.searcher(), self._schema)
 
     @classmethod
-    def open(cls, folder: Path) -> "Searcher":
-        """NotReady when there is no index in `folder`, or it is damaged."""
-        card = catalogue.Card.read(folder)
+    def open(
+        cls, folder: Path, *, live: Path | None = None, weights: Weights = WEIGHTS
+    ) -> "Searcher":
+        """Open what `build` made.
+
+        Args:
+            folder: the index.
+            live: where changes go, so that `folder` (a release, say) stays as it is: made anew from
+                it by hard links. Default: `folder` itself.
+        Raises:
+            NotReady: there is no index, or it is damaged.
+        """
+        card = Card.read(folder)
         try:
-            index = tantivy.Index.open(str(folder / "index"))
+            if live is not None:
+                shutil.rmtree(live, ignore_errors=True)
+                shutil.copytree(folder, live, copy_function=_link)
+            index = tantivy.Index.open(str((live or folder) / "index"))
             index.config_reader("manual")
             index.reload()
-            index.searcher().search(Query.all_query(), 1)
+            searcher = index.searcher()
+            searcher.search(Query.all_query(), 1)
+            for name in NUMBERS:
+                searcher.search(Query.all_query(), 1, order_by_field=name)
         except (ValueError, OSError) as error:
             raise NotReady(
-                f"damaged search index: {error}",
-                where=str(folder),
-                next="build it again with: shopkeeper run --force",
+                f"damaged search index: {error}", where=str(folder), next=REBUILD
             ) from error
-        return cls(index, card)
+        return cls(index, card, weights)
+
+    def __len__(self) -> int:
+        """Items that can be found now."""
+        return self._snapshot.searcher.num_docs
+
+    # reading
 
     def search(
         self,
@@ -80,155 +157,322 @@ class Searcher:
         sort: str = "relevance",
         boost: Mapping[str, float] | None = None,
     ) -> SearchResult:
-        """The `page`-th k items for `query`; empty only where `filters` let nothing through."""
+        """The `page`-th k items for `query`, empty only where `filters` let nothing through.
+
+        Args:
+            query: anything a shopper types; no query language.
+            filters: category, brand, shop: a value or a list of them; price (minor units):
+                {"min", "max"}, both included; in_stock: true.
+            sort: relevance, price, -price or newest.
+            boost: item_id -> share by which its score is lifted (0.2: a fifth), for the best items.
+        Raises:
+            InputError: no such filter or sort, or k or page out of range.
+        """
         if sort != "relevance" and sort not in SORTS:
             raise InputError(
                 f"no sort {sort!r}", where="search", next=f"use relevance, {', '.join(SORTS)}"
             )
-        allowed = self._filters(filters or {})
-        searcher = self._index.searcher()
-        concepts = self._concepts(query)
-        for stage, matching, by in self._stages(concepts, allowed):
-            found: Any = searcher.search(matching, 1)  # its type has no `count`
-            count: int = found.count
-            if count == 0:
-                continue
-            return self._page(searcher, stage, matching, by, count, k, page, sort)
-        return SearchResult([], 0, {}, "popular")
-
-    def _stages(
-        self, concepts: Sequence[Query], allowed: Sequence[Query]
-    ) -> Iterator[tuple[str, Query, str | None]]:
-        if concepts:
-            yield "all", self._with(concepts, Occur.Must, allowed), None
-            yield "any", self._with(concepts, Occur.Should, allowed), None
-        yield "popular", self._with([Query.all_query()], Occur.Must, allowed), "popularity"
-
-    def _page(
-        self,
-        searcher: tantivy.Searcher,
-        stage: str,
-        matching: Query,
-        by: str | None,
-        count: int,
-        k: int,
-        page: int,
-        sort: str,
-    ) -> SearchResult:
-        field_name, order = SORTS.get(sort, (by, tantivy.Order.Desc))
-        found = searcher.search(
-            matching, k, order_by_field=field_name, order=order, offset=(page - 1) * k
-        )
-        hits = [
-            (searcher.doc(address)["item_id"][0], float(score or 0.0))
-            for score, address in found.hits
-        ]
-        return SearchResult(hits, count, self._facets(searcher, matching), stage)
-
-    def _with(self, concepts: Sequence[Query], occur: Occur, allowed: Sequence[Query]) -> Query:
-        words = Query.boolean_query([(occur, concept) for concept in concepts])
-        return Query.boolean_query(
-            [(Occur.Must, words), *((Occur.Must, Query.const_score_query(f, 0.0)) for f in allowed)]
-        )
-
-    def _concepts(self, query: str) -> list[Query]:
-        found = tokens.words(query[:2_000])
-        return [self._concept(word) for word in found[:MAX_WORDS]]
-
-    def _concept(self, word: tokens.Word) -> Query:
-        fields = [
-            Query.boost_query(Query.term_query(self._schema, name, word.text), weight)
-            for name, weight in WEIGHTS.items()
-        ]
-        if word.han and len(word.text) == 1:
-            term = Query.term_query(self._schema, "characters", word.text)
-            fields.append(Query.boost_query(term, CHARACTERS))
-        return Query.disjunction_max_query(fields, TIE)
-
-    def _filters(self, filters: Mapping[str, Any]) -> list[Query]:
-        made = []
-        for name, wanted in filters.items():
-            if wanted is None:
-                continue
-            if name in ("category", "brand", "shop", "shop_id"):
-                field_name = f"{'shop_id' if name == 'shop' else name}_is"
-                values = [wanted] if isinstance(wanted, str) else [str(v) for v in wanted]
-                made.append(Query.term_set_query(self._schema, field_name, values))
-            elif name in ("price", "price_minor"):
-                low, high = wanted.get("min"), wanted.get("max")
-                made.append(
-                    Query.range_query(
-                        self._schema, "price_minor", tantivy.FieldType.Integer, low, high
-                    )
-                )
-            elif name == "in_stock":
-                if str(wanted).lower() in ("true", "1", "yes"):
-                    made.append(
-                        Query.range_query(self._schema, "stock", tantivy.FieldType.Integer, 1, None)
-                    )
+        if not (1 <= k <= MAX_K and page >= 1):
+            raise InputError(
+                f"k = {k}, page = {page}",
+                where="search",
+                next=f"k goes from 1 to {MAX_K}, page starts at 1",
+            )
+        now = self._snapshot
+        allowed = _filters(filters or {}, now)
+        wanted = self._understand(query, now)
+        every, some = self._queries_of(wanted, allowed, now)
+        full = now.count(every) if every is not None else 0
+        start = (page - 1) * k
+        if every is not None and some is not None and (full or now.count(some)):
+            matching = every if full else some
+            if sort != "relevance":
+                total = full or min(FILL, now.count(some))
+                found = _sorted(now, matching, total, sort, start, k, whole=bool(full))
             else:
-                raise InputError(
-                    f"no filter {name!r}", where="search", next=f"use {', '.join(FILTERS)}"
-                )
-        return made
+                total = full if full >= FILL else max(full, min(FILL, now.count(some)))
+                ranked = every if full >= FILL else some
+                found = _ranked(now, ranked, total, start, k, boost or {})
+            stage = "all" if min(start + k, total) <= full else "any"
+            return SearchResult(
+                found,
+                total,
+                _facets(now, matching),
+                "fuzzy" if wanted.corrected else stage,
+                wanted.corrected,
+            )
+        matching = _only(Query.all_query(), allowed)
+        total = now.count(matching)
+        by = sort if sort != "relevance" else "popular"
+        found = _sorted(now, matching, total, by, start, k, whole=True)
+        return SearchResult(found, total, _facets(now, matching), "popular")
 
-    def _facets(self, searcher: tantivy.Searcher, matching: Query) -> dict[str, Any]:
-        wanted: dict[str, Any] = {
-            name: {"terms": {"field": f"{name}_is", "size": FACET_VALUES}}
-            for name in catalogue.FACETS
-        }
-        wanted["price"] = {"stats": {"field": "price_minor"}}
-        found = searcher.aggregate(matching, wanted)
-        facets: dict[str, Any] = {
-            name: {bucket["key"]: bucket["doc_count"] for bucket in found[name]["buckets"]}
-            for name in catalogue.FACETS
-        }
-        facets["price"] = {"min": found["price"]["min"], "max": found["price"]["max"]}
-        return facets
+    def _understand(self, query: str, now: _Snapshot) -> Wanted:
+        return understand(
+            query, now.searcher, now.schema, self._card, self._documents.cutter, self._speller
+        )
+
+    # Scoring. A word counts with its best field only (BM25 of tantivy, k1 1.2, b 0.75), so that an
+    # item that repeats a word everywhere gains nothing; the fields weigh about the same, so that a
+    # short text that is all about the word wins, whichever it is. What makes the order on top of
+    # that: all words somewhere, all words in the texts that name the item, the words side by side,
+    # and the query's product word being what the title names (a mouse pad is no mouse).
+    def _queries_of(
+        self, wanted: Wanted, allowed: Sequence[Query], now: _Snapshot
+    ) -> tuple[Query | None, Query | None]:
+        """(all words, any word), both scored and filtered; (None, None) for a query without words."""
+        concepts = wanted.concepts
+        if not concepts:
+            return None, None
+        scored = [self._scored(concept, now, _FIELDS) for concept in concepts]
+        all_of = Query.boolean_query([(Occur.Must, part) for part in scored])
+        any_of = Query.boolean_query([(Occur.Should, part) for part in scored])
+        extra = self._extras(wanted, now)
+        weights = self._weights
+        if len(concepts) > 1:
+            extra_any = [*extra, Query.const_score_query(all_of, weights.all_words)]
+        else:
+            extra_any = extra
+        return _only(all_of, allowed, extra), _only(any_of, allowed, extra_any)
+
+    def _scored(self, concept: Concept, now: _Snapshot, fields: Sequence[str]) -> Query:
+        """One concept: its best form in its best field."""
+        weights = self._weights
+        forms: list[Query] = []
+        for name in fields:
+            weight = getattr(weights, name)
+            forms += [Query.boost_query(now.term(name, t), weight) for t in concept.terms]
+            forms += [Query.boost_query(now.term(name, t), weight / 2) for t in concept.joined]
+            forms += [
+                Query.boost_query(Query.phrase_query(now.schema, name, list(p)), weight / 2)
+                for p in concept.phrases
+            ]
+        if concept.han:
+            characters = list(concept.text)
+            single = (
+                now.term("characters", characters[0])
+                if len(characters) == 1
+                else Query.phrase_query(now.schema, "characters", list(characters))
+            )
+            forms.append(Query.boost_query(single, weights.characters))
+        return Query.disjunction_max_query(forms)
+
+    def _extras(self, wanted: Wanted, now: _Snapshot) -> list[Query]:
+        """What lifts an item that matches, and lets none in."""
+        weights = self._weights
+        concepts = wanted.concepts
+        named = Query.boolean_query(
+            [(Occur.Must, self._scored(concept, now, _NAMING)) for concept in concepts]
+        )
+        extra = [Query.const_score_query(named, weights.all_named)]
+        if wanted.head is not None:
+            rarity = _rarity(now, "title", wanted.head)
+            extra.append(
+                Query.const_score_query(now.term("head", wanted.head), weights.head * rarity)
+            )
+        if len(concepts) > 1:
+            phrase = [concept.terms[0] for concept in concepts]
+            extra += [
+                Query.const_score_query(
+                    Query.phrase_query(now.schema, name, list(phrase)), weights.phrase
+                )
+                for name in ("title", "description")
+            ]
+        return extra
 
     def suggest(self, prefix: str, k: int = 10) -> list[str]:
-        """Frequent queries and item names that begin with `prefix`."""
-        start = tokens.fold(prefix).strip()[:100]
-        if not start:
+        """Ways to go on typing: frequent queries, the last word completed, item names."""
+        start = tokens.shown(prefix[:200])
+        if not start or k < 1:
             return []
-        asked = [
-            text
-            for text, _ in sorted(self._card.queries.items(), key=lambda pair: -pair[1])
-            if text.startswith(start)
-        ]
-        named = [
-            name for name, _ in self._index.searcher().terms_with_prefix("name", start, None, k)
-        ]
-        return list(dict.fromkeys([*asked, *named]))[:k]
+        now = self._snapshot
+        found = [text for text in self._queries if text.startswith(start)][:k]
+        if len(found) < k:
+            found += self._completed(start, now, k)
+        if len(found) < k:
+            found += [
+                name for name, _ in now.searcher.terms_with_prefix("name", start[:80], None, k)
+            ]
+        return list(dict.fromkeys(found))[:k]
 
-    def upsert(self, rows: Sequence[catalogue.Row]) -> None:
-        """Put whole items in place of what was known of them; the next search sees them."""
-        documents = [(str(row["item_id"]), catalogue.document(row)) for row in rows]
-        with self._lock:
-            writer = self._open_writer()
-            for item_id, document in documents:
-                writer.delete_documents_by_term("item_id", item_id)
-                writer.add_document(document)
-            writer.commit()
-            self._index.reload()
+    def _completed(self, start: str, now: _Snapshot, k: int) -> list[str]:
+        """The last word completed by words of items that have the words before it."""
+        head, _, last = start.rpartition(" ")
+        if not last:
+            return []
+        before = [now.term("spelled", word) for word in head.split()]
+        having = Query.boolean_query([(Occur.Must, part) for part in before]) if before else None
+        words = now.searcher.terms_with_prefix("spelled", last, having, k)
+        return [f"{head} {word}".strip() for word, times in words if times]
+
+    # writing
+
+    def upsert(self, rows: Sequence[Row]) -> None:
+        """Put whole items in place of what was known of them; the next search sees them.
+
+        All rows or none: InputError, before anything is written, where one cannot be indexed.
+        """
+        documents = [(str(row.get("item_id")), self._documents.document(row)) for row in rows]
+        self._write(list(dict(documents)), list(dict(documents).values()))
 
     def delete(self, ids: Sequence[str]) -> None:
-        """Take items out; the next search does not see them. Unknown ids are no error."""
-        with self._lock:
-            writer = self._open_writer()
-            for item_id in ids:
-                writer.delete_documents_by_term("item_id", item_id)
-            writer.commit()
-            self._index.reload()
+        """Take items out; the next search does not see them. An unknown id is no error."""
+        self._write(list(ids), [])
 
-    def _open_writer(self) -> tantivy.IndexWriter:
-        if self._writer is None:
-            self._writer = self._index.writer(catalogue.WRITER_BYTES, 1)
-        return self._writer
+    def _write(self, ids: Sequence[str], documents: Sequence[tantivy.Document]) -> None:
+        if not ids:
+            return
+        with self._lock:
+            if self._writer is None:
+                self._writer = self._index.writer(WRITER_BYTES, 1)
+            for item_id in ids:
+                self._writer.delete_documents_by_term("item_id", item_id)
+            for document in documents:
+                self._writer.add_document(document)
+            self._writer.commit()
+            self._index.reload()
+            self._snapshot = _Snapshot(self._index.searcher(), self._schema)
 
     def close(self) -> None:
-        """Let go of the writer; readers go on."""
+        """Finish writing; searches under way end well."""
         with self._lock:
             if self._writer is not None:
                 self._writer.wait_merging_threads()
                 self._writer = None
+
+
+def _link(source: str, target: str) -> None:
+    """Index files are never changed in place, only added and replaced: a hard link is a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _rarity(now: _Snapshot, name: str, term: str) -> float:
+    """BM25's inverse document frequency."""
+    frequency = now.searcher.doc_freq(name, term)
+    return math.log1p((now.searcher.num_docs - frequency + 0.5) / (frequency + 0.5))
+
+
+def _only(matching: Query, allowed: Sequence[Query], extra: Sequence[Query] = ()) -> Query:
+    """`matching` within `allowed`; filters leave the score alone, `extra` only adds to it."""
+    return Query.boolean_query(
+        [
+            (Occur.Must, matching),
+            *((Occur.Must, Query.const_score_query(part, 0.0)) for part in allowed),
+            *((Occur.Should, part) for part in extra),
+        ]
+    )
+
+
+def _ids(now: _Snapshot, addresses: Sequence[tantivy.DocAddress]) -> list[str]:
+    return [str(now.searcher.doc(address)["item_id"][0]) for address in addresses]
+
+
+def _ranked(
+    now: _Snapshot, query: Query, total: int, start: int, k: int, boost: Mapping[str, float]
+) -> list[tuple[str, float]]:
+    """Hits start .. start + k of the first `total`, by score times prior, then boosted."""
+    depth = min(total, start + k)
+    if boost and start < WINDOW:
+        depth = min(total, max(depth, WINDOW))
+    skip = 0 if boost and start < WINDOW else start
+    if depth <= skip:
+        return []
+    found = now.searcher.search(
+        query, depth - skip, count=False, offset=skip, weight_by_field="prior"
+    ).hits
+    scored = list(
+        zip(_ids(now, [at for _, at in found]), (float(score) for score, _ in found), strict=True)
+    )
+    if boost and start < WINDOW:
+        best = [(item, score * (1.0 + boost.get(item, 0.0))) for item, score in scored[:WINDOW]]
+        scored = sorted(best, key=lambda hit: -hit[1]) + scored[WINDOW:]
+        scored = scored[start : start + k]
+    return scored
+
+
+def _sorted(
+    now: _Snapshot, query: Query, total: int, sort: str, start: int, k: int, *, whole: bool
+) -> list[tuple[str, float]]:
+    """Hits start .. start + k in the order of a field; items without it come last.
+
+    Args:
+        whole: sort all that match; else the best `total` of them.
+    """
+    name, order = SORTS.get(sort, ("popularity", Order.Desc))
+    depth = min(total, start + k)
+    if depth <= start:
+        return []
+    if whole:
+        found = now.searcher.search(
+            query, depth - start, count=False, offset=start, order_by_field=name, order=order
+        ).hits
+        return [(item, 0.0) for item in _ids(now, [at for _, at in found])]
+    best = [at for _, at in now.searcher.search(query, total, count=False).hits]
+    values = now.searcher.fast_field_values(name, best)
+    sign = -1.0 if order == Order.Desc else 1.0
+    keys = [math.inf if value is None else sign * value for value in values]
+    ranks = sorted(range(len(best)), key=lambda at: keys[at])
+    return [(item, 0.0) for item in _ids(now, [best[at] for at in ranks[start:depth]])]
+
+
+def _filters(filters: Mapping[str, Any], now: _Snapshot) -> list[Query]:
+    """Each filter as a query. InputError names what is wrong and what there is."""
+    made = []
+    for name, wanted in filters.items():
+        if wanted is None:
+            continue
+        if name in _IS:
+            values = [wanted] if isinstance(wanted, str) else list(wanted)
+            texts = [str(value).encode("utf-8", "replace").decode("utf-8") for value in values]
+            made.append(Query.term_set_query(now.schema, _IS[name], texts))
+        elif name in _PRICE:
+            low, high = _bounds(name, wanted)
+            made.append(Query.range_query(now.schema, "price_minor", FieldType.Integer, low, high))
+        elif name == "in_stock":
+            if str(wanted).lower() in ("true", "1", "yes"):
+                gone = Query.range_query(now.schema, "stock", FieldType.Integer, None, 0)
+                made.append(
+                    Query.boolean_query([(Occur.Must, Query.all_query()), (Occur.MustNot, gone)])
+                )
+        else:
+            raise InputError(
+                f"no filter {name!r}", where="search", next=f"use {', '.join(FILTERS)}"
+            )
+    return made
+
+
+def _bounds(name: str, wanted: Any) -> tuple[int | None, int | None]:
+    if isinstance(wanted, Mapping) and set(wanted) <= {"min", "max"} and wanted:
+        low, high = wanted.get("min"), wanted.get("max")
+        try:
+            bounds = (
+                None if low is None else math.ceil(float(low)),
+                None if high is None else math.floor(float(high)),
+            )
+            if any(abs(bound) < 2**62 for bound in bounds if bound is not None):
+                return bounds
+        except (TypeError, ValueError, OverflowError):
+            pass
+    raise InputError(
+        f"{name} = {wanted!r}",
+        where="search filter",
+        next='send {"min": 1000, "max": 2000}, in minor units, one of them at least',
+    )
+
+
+def _facets(now: _Snapshot, matching: Query) -> dict[str, Any]:
+    """How the matching items spread: counts by value, most frequent first, and the price range."""
+    wanted: dict[str, Any] = {
+        name: {"terms": {"field": f"{name}_is", "size": FACET_VALUES}} for name in FACETS
+    }
+    wanted["price"] = {"stats": {"field": "price_minor"}}
+    found = now.searcher.aggregate(matching, wanted)
+    facets: dict[str, Any] = {
+        name: {bucket["key"]: bucket["doc_count"] for bucket in found[name]["buckets"]}
+        for name in FACETS
+    }
+    facets["price"] = {"min": found["price"]["min"], "max": found["price"]["max"]}
+    return facets

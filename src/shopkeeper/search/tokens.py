@@ -1,6 +1,6 @@
 """Text -> words, the same way for products and for queries, Chinese and English mixed.
 
-- everything: Unicode NFKC, lower case, accents off Latin letters, control characters out;
+- everything: Unicode NFKC, lower case, accents off Latin letters;
 - Chinese: traditional to simplified (OpenCC tw2sp), cut by rjieba in search mode without HMM (with
   it product words get lost), and every single character apart, for a field of low weight;
 - English and the like: Snowball stems (batteries, battery -> batteri);
@@ -59,12 +59,16 @@ _UNIT = {spelling: unit for unit, spellings in _UNITS.items() for spelling in sp
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002ffff\u3007"
 _UNIT_WORDS = "|".join(sorted(map(re.escape, _UNIT), key=len, reverse=True))
 _PIECES = re.compile(
-    rf'(?P<number>\d+(?:[.,]\d+)*)(?:[ \-]?(?P<unit>{_UNIT_WORDS})(?![a-z0-9])|(?P<inch>["″]))'
+    rf'(?P<number>\d+(?:[.,]\d+)*)(?:[ \-]?(?P<unit>{_UNIT_WORDS})(?![a-z0-9])|(?P<inch>"|″|in\b))'
+    r"|(?P<decimal>\d+(?:[.,]\d+)+)(?![\w\-/])"
     rf"|(?P<han>[{_HAN}]+)"
-    rf"|(?P<word>[^\W_{_HAN}]+(?:[.\-_/'&+][^\W_{_HAN}]+)*\+*)"
+    rf"|(?P<word>[^\W_{_HAN}]+(?:[.\-_'&+][^\W_{_HAN}]+)*\+*)"
 )
+_HAN_RUN = re.compile(f"[{_HAN}]")
 _SPLIT = re.compile(r"[^\W\d_]+|\d+")
-_CONNECTORS = re.compile(r"[.\-_/'&+]+")
+_CONNECTORS = re.compile(r"[.\-_'&+]+")
+_THOUSANDS = re.compile(r",(?=\d{3}(?!\d))")
+_SIGNS = str.maketrans("", "", "™®©℠")
 _STEMMER = (
     tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.raw())
     .filter(tantivy.Filter.stemmer("english"))
@@ -80,6 +84,7 @@ class Word:
     text: str  # what is indexed: folded, stemmed
     surface: str  # folded, not stemmed: what a correction shows
     position: int
+    span: int = 1  # positions it covers: the parts of the whole
     han: bool = False
 
 
@@ -93,21 +98,26 @@ def stem(word: str) -> str:
 
 
 def fold(text: str) -> str:
-    """Lower case, compatibility forms and accents off, simplified Chinese, no control characters."""
-    text = unicodedata.normalize("NFKC", text[:MAX_TEXT]).lower()
-    if not text.isascii():
-        parts = unicodedata.normalize("NFD", text)
-        text = unicodedata.normalize(
-            "NFC",
-            "".join(
-                char
-                for before, char in zip("\0" + parts, parts, strict=False)
-                if not (unicodedata.combining(char) and before.isascii())
-            ),
-        )
-        if any("\u3400" <= char <= "\u9fff" for char in text):
-            text = _converter().convert(text)
-    return "".join(char if char.isprintable() else " " for char in text)
+    """Lower case, compatibility forms and Latin accents off, traditional Chinese made simplified."""
+    text = unicodedata.normalize("NFKC", text[:MAX_TEXT].translate(_SIGNS)).casefold()
+    if text.isascii():
+        return text
+    parts = unicodedata.normalize("NFD", text)
+    kept = [
+        char
+        for before, char in zip("\0" + parts, parts, strict=False)
+        if not (unicodedata.combining(char) and before.isascii())
+    ]
+    text = unicodedata.normalize("NFC", "".join(kept))
+    if _HAN_RUN.search(text):
+        converted: str = _converter().convert(text.encode("utf-8", "replace").decode("utf-8"))
+        return converted
+    return text
+
+
+def shown(text: str) -> str:
+    """A folded text as one printable line, for suggestions."""
+    return " ".join("".join(c if c.isprintable() else " " for c in fold(text)).split())
 
 
 def _converter() -> Any:
@@ -146,7 +156,11 @@ def _words(text: str, cutter: Cutter) -> Iterator[Word]:
     for piece in _PIECES.finditer(text):
         if piece["number"]:
             unit = "inch" if piece["inch"] else _UNIT[piece["unit"]]
-            whole = piece["number"].replace(",", ".") + unit
+            whole = _number(piece["number"]) + unit
+            yield Word(whole, whole, at)
+            at += 1
+        elif piece["decimal"]:
+            whole = _number(piece["decimal"])
             yield Word(whole, whole, at)
             at += 1
         elif piece["han"]:
@@ -162,17 +176,28 @@ def _words(text: str, cutter: Cutter) -> Iterator[Word]:
                 yield Word(stem(part), part, at + offset)
             if len(pieces) > 1:
                 whole = "".join(pieces)[:MAX_WORD]
-                yield Word(stem(whole), whole, at)
+                yield Word(stem(whole), whole, at, span=len(pieces))
             at += len(pieces)
+
+
+def _number(text: str) -> str:
+    """1,000 -> 1000; 2,5 -> 2.5."""
+    return _THOUSANDS.sub("", text).replace(",", ".")[:MAX_WORD]
 
 
 def characters(text: str) -> list[str]:
     """The single Chinese characters of a text, in order."""
-    return [char for char in fold(text) if _is_han(char)]
+    return _HAN_RUN.findall(fold(text))
 
 
-def _is_han(char: str) -> bool:
-    return "\u3400" <= char <= "\u9fff" or "\uf900" <= char <= "\ufaff" or char >= "\U00020000"
+def words_in(text: str) -> list[str]:
+    """The typed words of a text, folded, uncut: what a corrected query is put together from."""
+    return [piece.group() for piece in _PIECES.finditer(fold(text))]
+
+
+def all_chinese(text: str) -> bool:
+    """Is every character Chinese, and is there one?"""
+    return bool(text) and len(_HAN_RUN.findall(text)) == len(text)
 
 
 def halves(word: str) -> list[str]:
