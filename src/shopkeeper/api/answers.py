@@ -43,7 +43,6 @@ class RecommendParams(Params):
     k: K = 20
     exclude: Ids = []
     filter: FilterTexts = []
-    explain: bool = False
 
 
 class SearchParams(Params):
@@ -74,34 +73,42 @@ def recommendations(
         raise InputError(
             "scene=item needs to know which item", where="query.item_id", next="add item_id=…"
         )
-    answer = request.app.state.shop.service.recommend(
-        user_id=params.user_id,
-        session_id=params.session_id,
-        scene=params.scene,
-        item_id=params.item_id,
-        history=split_ids(params.history, "query.history") or None,
-        k=params.k,
-        exclude=split_ids(params.exclude, "query.exclude"),
-        filters=parse_filters(params.filter),
-        explain=params.explain,
+    history = split_ids(params.history, "query.history") or None
+    exclude = split_ids(params.exclude, "query.exclude")
+    filters = parse_filters(params.filter)
+    service = request.app.state.shop.service
+    answer = gauges_of(request).answer(
+        "recommend",
+        lambda: service.recommend(
+            user_id=params.user_id,
+            session_id=params.session_id,
+            scene=params.scene,
+            item_id=params.item_id,
+            history=history,
+            k=params.k,
+            exclude=exclude,
+            filters=filters,
+        ),
     )
-    gauges_of(request).answered("recommend", answer.degraded)
     return reply(answer.as_dict())
 
 
 @router.get("/search", response_model=SearchOut)
 def search(request: Request, params: Annotated[SearchParams, Query()], _: Visitor) -> Response:
     """Items for a query, best first, and how strictly they match; never an empty page."""
-    answer = request.app.state.shop.service.search(
-        params.q,
-        user_id=params.user_id,
-        session_id=params.session_id,
-        k=params.k,
-        page=params.page,
-        filters=parse_filters(params.filter),
-        sort=params.sort,
+    service, filters = request.app.state.shop.service, parse_filters(params.filter)
+    answer = gauges_of(request).answer(
+        "search",
+        lambda: service.search(
+            params.q,
+            user_id=params.user_id,
+            session_id=params.session_id,
+            k=params.k,
+            page=params.page,
+            filters=filters,
+            sort=params.sort,
+        ),
     )
-    gauges_of(request).answered("search", answer.degraded)
     return reply(answer.as_dict())
 
 
@@ -116,8 +123,8 @@ def similar(
     request: Request, item_id: Id, params: Annotated[SimilarParams, Query()], _: Visitor
 ) -> Response:
     """Items that the same people want."""
-    answer = request.app.state.shop.service.similar(item_id, params.k)
-    gauges_of(request).answered("similar", answer.degraded)
+    service = request.app.state.shop.service
+    answer = gauges_of(request).answer("similar", lambda: service.similar(item_id, params.k))
     return reply(answer.as_dict())
 
 

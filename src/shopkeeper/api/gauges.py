@@ -9,15 +9,18 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from shopkeeper.serving.service import Answer
+
 WINDOW_SECONDS = 60
+Given = TypeVar("Given", bound=Answer)
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
@@ -64,9 +67,18 @@ class Gauges:
         self._errors = 0
         self.started = time.time()
 
-    def answered(self, kind: str, degraded: bool) -> None:
-        self.answers.labels(kind, str(degraded).lower()).inc()
-        self._count(answers=1, degraded=int(degraded))
+    def answer(self, kind: str, ask: Callable[[], Given]) -> Given:
+        """What `ask` answers, counted and timed."""
+        started = time.perf_counter()
+        given = ask()
+        seconds = time.perf_counter() - started
+        self.answers.labels(kind, str(given.degraded).lower()).inc()
+        self._count(answers=1, degraded=int(given.degraded))
+        with self._lock:
+            taken = self._now()[2]
+            if len(taken) < 1_000:  # a sample of each second is enough for a percentile
+                taken.append(seconds)
+        return given
 
     def recorded(self, accepted: int, duplicates: int) -> None:
         self.events.labels("accepted").inc(accepted)
@@ -79,12 +91,9 @@ class Gauges:
         self._count(requests=1)
         with self._lock:
             self._errors += status >= 500
-            taken = self._now()[2]
-            if len(taken) < 1_000:  # a sample of each second is enough for a percentile
-                taken.append(seconds)
 
     def live(self) -> dict[str, Any]:
-        """Totals since the start, and rates and latency over the last WINDOW_SECONDS."""
+        """Totals since the start; rates, and latency of answers, over the last WINDOW_SECONDS."""
         with self._lock:
             self._now()
             recent = [(dict(counts), list(taken)) for _, counts, taken in self._recent]

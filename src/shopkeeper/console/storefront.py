@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from shopkeeper.api.filters import parse_filters
-from shopkeeper.console.templating import render
+from shopkeeper.console.templating import language_of, render
 from shopkeeper.errors import InputError, NotFound
 from shopkeeper.words import Scene
 
@@ -42,23 +42,29 @@ def home(
     chosen = list(filter)
     if low or high:
         chosen.append(f"price_minor:{_minor(low, units)}..{_minor(high, units)}")
-    found = request.app.state.shop.service.search(
-        q,
-        user_id=shopper.user,
-        session_id=shopper.visit,
-        k=PER_PAGE,
-        page=page,
-        filters=parse_filters(chosen),
-        sort=sort if sort in SORTS else "relevance",
+    service, filters = request.app.state.shop.service, parse_filters(chosen)
+    found = request.app.state.gauges.answer(
+        "search",
+        lambda: service.search(
+            q,
+            user_id=shopper.user,
+            session_id=shopper.visit,
+            k=PER_PAGE,
+            page=page,
+            filters=filters,
+            sort=sort if sort in SORTS else "relevance",
+        ),
     )
+    answer = _shown(request, found)
     return shopper.keep(
         render(
             request,
             "results.html",
             shopper=shopper,
             q=q,
-            answer=_shown(request, found),
+            answer=answer,
             found=found,
+            facet_names=_facet_names(answer) if language_of(request) == "zh" else {},
             chosen=set(filter),
             sort=sort,
             sorts=SORTS,
@@ -177,8 +183,12 @@ class Shopper:
 def _recommend(
     request: Request, shopper: Shopper, scene: Scene = Scene.HOME, item_id: str | None = None
 ) -> dict[str, Any]:
-    answer = request.app.state.shop.service.recommend(
-        user_id=shopper.user, session_id=shopper.visit, scene=scene, item_id=item_id, k=SHOWN
+    service = request.app.state.shop.service
+    answer = request.app.state.gauges.answer(
+        "recommend",
+        lambda: service.recommend(
+            user_id=shopper.user, session_id=shopper.visit, scene=scene, item_id=item_id, k=SHOWN
+        ),
     )
     return _shown(request, answer)
 
@@ -198,6 +208,17 @@ def _shown(request: Request, answer: Any) -> dict[str, Any]:
         "release": answer.release,
         "hits": hits,
     }
+
+
+def _facet_names(answer: dict[str, Any]) -> dict[tuple[str, str], str]:
+    """Chinese names of facet values, as far as the items on the page carry them."""
+    names = {}
+    for entry in answer["hits"]:
+        for field in ("category", "brand"):
+            name = (entry["card"].get("attributes") or {}).get(f"{field}_zh")
+            if name and entry["card"][field]:
+                names[field, entry["card"][field]] = str(name)
+    return names
 
 
 def _minor(text: str, units: int) -> str:

@@ -1,6 +1,7 @@
 """Rendering a page: language, money, and what every page shares."""
 
 import json
+import re
 from datetime import datetime
 from functools import cache
 from importlib import resources
@@ -77,6 +78,13 @@ def number(value: Any) -> str:
     return f"{value:.4f}" if abs(value) < 1 else f"{value:,.2f}"
 
 
+def short(value: float | None) -> str:
+    """A live number in few digits: 0.53 -> "0.5", 355.8 -> "356"; None -> "–"."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
+
+
 def _attribute_json(value: Any) -> Markup:
     """JSON that may stand in a double-quoted attribute."""
     return Markup.escape(json.dumps(value, ensure_ascii=False, default=str))
@@ -93,6 +101,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "number": number,
+        "short": short,
         "size": size,
         "when": short_time,
         "attribute_json": _attribute_json,
@@ -114,6 +123,27 @@ def render(request: Request, template: str, http_status: int = 200, **values: An
         first, second = ("title_zh", "title") if language == "zh" else ("title", "title_zh")
         return str(item.get(first) or item.get(second) or item["item_id"])
 
+    def local(item: dict[str, Any], field: str) -> Any:
+        """A field, in Chinese where the shop gave one as the attribute `<field>_zh`."""
+        translated = (item.get("attributes") or {}).get(f"{field}_zh") if language == "zh" else None
+        return translated or item.get(field)
+
+    def attributes_of(item: dict[str, Any]) -> list[tuple[str, Any]]:
+        """Attributes to list: each once, in the page's language, without what is shown above."""
+        given = item.get("attributes") or {}
+        plain = [name for name in given if not name.endswith("_zh")]
+        return [
+            (name, shown)
+            for name in plain
+            if (shown := local({**given, "attributes": given}, name)) not in (None, "")
+        ]
+
+    def because(reason: dict[str, Any]) -> str:
+        """The reason in words, with a long item name cut at its first comma."""
+        text = str(reason[language])
+        name = str(reason.get("params", {}).get("item", ""))
+        return text.replace(name, re.split("[,，]", name)[0]) if name else text
+
     def with_query(**changed: Any) -> str:
         """The address of this page with some query values changed; None takes one away."""
         kept = [
@@ -133,6 +163,9 @@ def render(request: Request, template: str, http_status: int = 200, **values: An
         known_texts=texts,
         t=t,
         named=named,
+        local=local,
+        attributes_of=attributes_of,
+        because=because,
         with_query=with_query,
         money=lambda minor: money(minor, settings.currency, settings.minor_units),
         shop_name=settings.name,

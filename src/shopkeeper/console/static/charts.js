@@ -11,7 +11,10 @@ const escapeHtml = (text) =>
   String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 const decimals = (value) => (value === null ? "" : value.toFixed(4));
 
-function lineage(graph) {
+function lineage(graph, element) {
+  // coordinates in pixels of the element, so that nothing is stretched
+  const width = element.clientWidth - 180;
+  const height = element.clientHeight - 60;
   const across = Math.max(1, graph.columns - 1);
   const inColumn = new Map();
   for (const node of graph.nodes) inColumn.set(node.column, (inColumn.get(node.column) || 0) + 1);
@@ -28,8 +31,8 @@ function lineage(graph) {
       {
         type: "graph",
         layout: "none",
-        left: 70, right: 110, top: 26, bottom: 26,
-        preserveAspect: false,
+        left: 80, right: 100, top: 26, bottom: 34,
+        preserveAspect: "contain",
         symbol: "circle",
         symbolSize: 15,
         edgeSymbol: ["none", "arrow"],
@@ -39,9 +42,9 @@ function lineage(graph) {
         label: { show: true, position: "bottom", distance: 3, fontSize: 11, color: "#1d2327" },
         data: graph.nodes.map((node) => ({
           name: node.name,
-          x: (1000 * node.column) / across,
+          x: (width * node.column) / across,
           // columns are centred, and neighbours stand a little apart so that labels do not meet
-          y: ((node.row + 1) / (inColumn.get(node.column) + 1)) * 460 + (node.column % 2 ? 14 : 0),
+          y: ((node.row + 1) / (inColumn.get(node.column) + 1)) * height + (node.column % 2 ? 12 : 0),
           rows: node.rows,
           version: node.version,
           symbolSize: node.focus ? 22 : 15,
@@ -131,13 +134,16 @@ function draw(element) {
   }
   if (element.dataset.chart === "intervals") element.style.height = `${60 + data.length * 46}px`;
   const chart = echarts.init(element, null, { renderer: "svg" });
-  chart.setOption(KINDS[element.dataset.chart](data));
+  chart.setOption(KINDS[element.dataset.chart](data, element));
   if (element.dataset.chart === "lineage") {
     chart.on("click", (at) => {
       if (at.dataType === "node") location.href = `/console/assets/${encodeURIComponent(at.name)}`;
     });
   }
-  new ResizeObserver(() => chart.resize()).observe(element);
+  new ResizeObserver(() => {
+    chart.resize();
+    if (element.dataset.chart === "lineage") chart.setOption(lineage(data, element));
+  }).observe(element);
   element.dataset.drawn = "yes";
 }
 

@@ -56,7 +56,7 @@ function refresh(started) {
   htmx.trigger(list, "changed");
 }
 
-const shown = (list) => Array.from(list.querySelectorAll("[data-item]"), (good) => good.dataset.item);
+const shown = (list) => Array.from(list.querySelectorAll("[data-item]"), (ware) => ware.dataset.item);
 
 document.addEventListener("htmx:after:swap", () => {
   for (const list of document.querySelectorAll("[data-live][data-before]")) {
@@ -64,14 +64,14 @@ document.addEventListener("htmx:after:swap", () => {
     delete list.dataset.before;
     let count = 0;
     list.classList.add("changed");
-    for (const good of list.querySelectorAll("[data-item]")) {
-      if (before.has(good.dataset.item)) continue;
+    for (const ware of list.querySelectorAll("[data-item]")) {
+      if (before.has(ware.dataset.item)) continue;
       count += 1;
-      good.classList.add("is-new");
+      ware.classList.add("is-new");
       const mark = document.createElement("span");
       mark.className = "fresh";
       mark.textContent = body.dataset.fresh;
-      good.append(mark);
+      ware.append(mark);
     }
     const took = document.getElementById("took");
     if (took && asked) {
@@ -168,7 +168,7 @@ function report() {
 }
 
 function watch() {
-  for (const good of document.querySelectorAll(".good[data-item]")) eyes.observe(good);
+  for (const ware of document.querySelectorAll(".ware[data-item]")) eyes.observe(ware);
 }
 
 // --- suggestions by keyboard
