@@ -16,6 +16,7 @@ and `local` adds the log of the sequence_knn rule to the scores, its weight chos
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -63,9 +64,9 @@ class Config:
     gaps: bool = True  # input: how long after the event before
     tags: bool = True  # input: categories, brands, attributes of the item
     numbers: bool = True  # input: numeric attributes of the item
+    cosine: float = 0.0  # > 0: logits are this times the cosine of state and item, not products
     local: bool = True  # add the sequence_knn rule's log to the scores
     local_weights: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)  # tried on validation
-    local_weight: float = 1.5  # used where there is no validation
     negatives: int = 1024  # of the sampled softmax
     full_items: int = 3000  # up to this many items the softmax is full
     learning_rate: float = 1e-3
@@ -192,6 +193,10 @@ class Network(nn.Module):
             table = table + self.from_numbers(self.numbers)
         return table
 
+    def outputs(self, table: Tensor) -> Tensor:
+        """(M, D) weights of the softmax layer: the items' vectors, at length 1 under `cosine`."""
+        return F.normalize(table, dim=1) if self.config.cosine else table
+
     def forward(self, tokens: Tokens, table: Tensor) -> Tensor:
         """(T, D) states: the dot product with a row of `table` says how likely it comes next."""
         config = self.config
@@ -216,7 +221,10 @@ class Network(nn.Module):
             for layer in self.decoder:
                 x = layer(x, memory, tokens.groups)
         wide = F.gelu(self.head_widen(self.head_norm(x)))  # (T, 2D)
-        return self.last_norm(x + self.head_narrow(wide))  # type: ignore[no-any-return]
+        state = self.last_norm(x + self.head_narrow(wide))
+        if config.cosine:
+            state = F.normalize(state.float(), dim=1) * config.cosine
+        return state  # type: ignore[no-any-return]
 
 
 class Transformer:
@@ -244,7 +252,6 @@ class Transformer:
         learned, users = calibration.hold_out(data.sequences, data.seed, most=500)
         self.network = Network(config, data.items).to(self.device)
         self.local_weight = 0.0
-        self.local = weights.empty_matrix()
         # above `full_items` a sample of negatives stands for the catalogue
         full = items <= config.full_items
         source = _Source(learned, config, self.device)
@@ -256,6 +263,7 @@ class Transformer:
             table = network.table()
             with torch.autocast(self.device.type, dtype=torch.bfloat16):
                 states = network(tokens, table).float()
+            table = network.outputs(table)
             if full:
                 return full_softmax(states, table, network.bias, targets)
             drawn, log_expected = draw_negatives(items, config.negatives, generator, shares)
@@ -286,9 +294,12 @@ class Transformer:
                 progress=data.progress,
                 name=self.name,
             )
-        blend = self._choose_local(data) if config.local else {}
         targets = data.sequences.items[data.sequences.offsets[1:][users] - 1]
-        self.calibration = calibration.fit(self.scores(learned.take(users)), targets, self.shares)
+        held_out = learned.take(users)  # these users' next events nothing has learned from
+        blend = self._choose_local(data, learned, held_out, targets) if config.local else {}
+        self.calibration = calibration.fit(self.scores(held_out), targets, self.shares)
+        if config.local:
+            self.local = sequence_knn.similarity(data.sequences, items, sequence_knn.Config())
         self.card = {
             "what": "self-attention encoder, cross-attention decoder, fully connected tied head",
             "chosen": json.loads(json.dumps(asdict(config))),
@@ -303,19 +314,37 @@ class Transformer:
             **report.as_dict(),
         }
 
-    def _choose_local(self, data: TrainingData) -> dict[str, Any]:
-        """Fit the local rule and choose its weight on validation."""
-        self.local = sequence_knn.similarity(data.sequences, len(data.items), sequence_knn.Config())
-        if data.validate is None:
-            self.local_weight = self.config.local_weight
-            return {"weight": self.local_weight, "why": "no validation; the default"}
+    def _choose_local(
+        self,
+        data: TrainingData,
+        learned: Sequences,
+        held_out: Sequences,
+        targets: npt.NDArray[np.int32],
+    ) -> dict[str, Any]:
+        """Choose the local rule's weight, on validation or else on the held-out events.
+
+        Leaves the rule fitted on `learned`, so that calibration on the held-out events is honest.
+        """
+        cpu = time.process_time()
+        items, rule = len(data.items), sequence_knn.Config()
         tried: dict[str, float] = {}
-        for weight in self.config.local_weights:
-            self.local_weight = weight
-            tried[str(weight)] = round(data.validate(self)[data.primary], 6)
+        if data.validate is not None:
+            why = f"best {data.primary} on validation"
+            self.local = sequence_knn.similarity(data.sequences, items, rule)
+            for weight in self.config.local_weights:
+                self.local_weight = weight
+                tried[str(weight)] = round(data.validate(self)[data.primary], 6)
+            self.local = sequence_knn.similarity(learned, items, rule)
+        else:
+            why = f"no validation; best place of {len(targets)} held-out next events"
+            self.local = sequence_knn.similarity(learned, items, rule)
+            for weight in self.config.local_weights:
+                self.local_weight = weight
+                tried[str(weight)] = round(_mean_gain(self.scores(held_out), targets), 6)
         best = max(tried, key=lambda key: tried[key])
         self.local_weight = float(best)
-        return {"weight": self.local_weight, "why": f"best {data.primary}", "tried": tried}
+        cpu = round(time.process_time() - cpu, 3)
+        return {"weight": self.local_weight, "why": why, "tried": tried, "cpu_seconds": cpu}
 
     def scores(self, histories: Sequences) -> Floats:
         out = np.empty((len(histories), len(self.shares)), dtype=np.float32)
@@ -337,7 +366,9 @@ class Transformer:
         table = network.table()
         states = network(source.tokens(lay.tokens, lay.groups), table)
         newest = states[torch.from_numpy(lay.ends).to(self.device)]  # (B, D)
-        logits = torch.log_softmax(newest @ table.T + network.bias, dim=1).cpu().numpy()
+        logits = (
+            torch.log_softmax(newest @ network.outputs(table).T + network.bias, dim=1).cpu().numpy()
+        )
         if self.local_weight:
             asked = sequence_knn.recent_weights(
                 recent.take(lay.users), len(self.shares), sequence_knn.Config()
@@ -459,6 +490,15 @@ def _device(wanted: str) -> torch.device:
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(wanted)
+
+
+def _mean_gain(scores: Floats, targets: npt.NDArray[np.int32]) -> float:
+    """Mean of 1 / log2(rank + 1) of the targets over the whole catalogue; 0 without targets."""
+    if len(targets) == 0:
+        return 0.0
+    own = scores[np.arange(len(targets)), targets]
+    place = (scores > own[:, None]).sum(axis=1) + 1.0
+    return float((1.0 / np.log2(place + 1.0)).mean())
 
 
 def _trained(network: Network | None) -> Network:

@@ -105,6 +105,7 @@ def train(
         generator = torch.Generator().manual_seed(int(numbers.integers(2**62)))
         module.train()
         total, count = 0.0, 0
+        began = time.process_time()
         for batch in batches(numbers):
             steps += 1
             for group in optimiser.param_groups:
@@ -117,7 +118,13 @@ def train(
             total, count = total + float(value.detach()), count + 1
             if mean:
                 _average(mean, module, min(plan.average, (1.0 + steps) / (10.0 + steps)))
-        row: dict[str, Any] = {"epoch": done, "loss": round(total / max(1, count), 5)}
+        learning = time.process_time() - began
+        learning += report.curve[-1]["learning_cpu_seconds"] if report.curve else 0.0
+        row: dict[str, Any] = {
+            "epoch": done,
+            "loss": round(total / max(1, count), 5),
+            "learning_cpu_seconds": round(learning, 3),  # of all epochs so far, no validation
+        }
         module.eval()
         due = done >= plan.validate_from and (
             (done - plan.validate_from) % plan.validate_every == 0 or done == plan.max_epochs
