@@ -49,7 +49,7 @@ MODEL_ATTRIBUTES = frozenset(
 """attributes that hold a maker's or trader's own number of the item"""
 MAX_ATTRIBUTE_TEXT = 4_000
 MAX_SPELLINGS = 200_000
-LEARN_ITEMS = 200_000
+LEARN_ITEMS = 50_000
 """items from which word statistics are learned; of a larger catalogue, evenly spread ones"""
 REBUILD = "build it again with: shopkeeper run --force"
 POPULAR, IN_STOCK = 0.10, 0.05

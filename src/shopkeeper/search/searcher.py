@@ -54,13 +54,13 @@ class Weights:
     description: float = 1.5
     attributes: float = 1.0
     characters: float = 0.1
-    head: float = 0.5
+    head: float = 0.4
     """times the word's rarity: the query's product word names this very product"""
-    phrase: float = 3.0
+    phrase: float = 0.5
     """the words side by side in the order typed"""
     all_words: float = 10.0
     """every word somewhere"""
-    all_named: float = 8.0
+    all_named: float = 4.0
     """every word in the texts that name the item, not only in its attributes"""
 
 

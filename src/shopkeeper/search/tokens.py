@@ -12,9 +12,8 @@ import re
 import threading
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import opencc
 import rjieba
@@ -25,6 +24,20 @@ MAX_TEXT = 20_000
 MAX_WORD = 40
 """characters of one word that are kept"""
 
+_IRREGULAR = {
+    "mice": "mouse",
+    "feet": "foot",
+    "geese": "goose",
+    "teeth": "tooth",
+    "men": "man",
+    "women": "woman",
+    "children": "child",
+    "knives": "knife",
+    "shelves": "shelf",
+    "scarves": "scarf",
+    "wolves": "wolf",
+    "loaves": "loaf",
+}
 _UNITS = {
     "gb": "gb gigabyte gigabytes",
     "tb": "tb terabyte terabytes",
@@ -77,8 +90,7 @@ _STEMMER = (
 _LOCAL = threading.local()  # OpenCC converters and analyzers are not shared between threads
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     """One word of a text. `position` counts words; the parts and the whole of a model share it."""
 
     text: str  # what is indexed: folded, stemmed
@@ -93,7 +105,7 @@ def stem(word: str) -> str:
     """The English stem of a folded word; words with digits or other scripts stay as they are."""
     if len(word) < 3 or not word.isascii() or not word.isalpha():
         return word
-    found = _STEMMER.analyze(word)
+    found = _STEMMER.analyze(_IRREGULAR.get(word, word))
     return found[0] if found else word
 
 
@@ -126,11 +138,14 @@ def _converter() -> Any:
     return _LOCAL.opencc
 
 
+_PLAIN = rjieba.Jieba()  # without words of ours; never changed
+
+
 class Cutter:
     """Cuts Chinese; holds its own dictionary, which never changes (rjieba refuses changes in use)."""
 
     def __init__(self, words: tuple[str, ...] = ()) -> None:
-        self._jieba = rjieba.Jieba()
+        self._jieba = rjieba.Jieba() if words else _PLAIN
         for word in words:
             self._jieba.add_word(word, None, None)
 
@@ -170,6 +185,10 @@ def _words(text: str, cutter: Cutter) -> Iterator[Word]:
                 at += 1
         else:
             raw = piece["word"]
+            if raw.isalnum():
+                yield Word(stem(raw[:MAX_WORD]), raw[:MAX_WORD], at)
+                at += 1
+                continue
             pieces = [part for part in _CONNECTORS.split(raw) if part]
             for offset, part in enumerate(pieces):
                 part = part[:MAX_WORD]
