@@ -60,7 +60,7 @@ Score = Callable[[Sequences], Floats]  # histories -> (B, M), as Model.scores
 Flags = npt.NDArray[np.bool_]
 
 KS = (1, 5, 10, 20)
-MATRIX_BYTES = 64 * 2**20  # of one chunk's score matrix
+MATRIX_BYTES = 16 * 2**20  # of one chunk's score matrix
 MAX_CHUNK = 1024  # examples
 HEAD_SHARE = 0.2  # of the catalogue
 MISSED = np.iinfo(np.int64).max  # the rank of a target that is in no list
