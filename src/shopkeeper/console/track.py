@@ -24,8 +24,8 @@ def shipped(source: str) -> str:
     text = " ".join(line for line in lines if not line.startswith("//"))
     text = re.sub(r"\s*([^\w$\s\"'`])\s*", r"\1", text).replace(";}", "}")
     for name, letter in zip(NAMES, "ABCDEFGHIJKLMNOPQRSTUVWXYZ", strict=False):
-        # not a property (.name, name:), not within a string
-        text = re.sub(rf'(?<![.\w"$-]){name}(?![\w":-])', letter, text)
+        # not a property (.name, name:), not within a string; but behind a spread (...name)
+        text = re.sub(rf'(?<![\w"$-])(?<!(?<!\.)\.){name}(?![\w":-])', letter, text)
     return text + "\n"
 
 

@@ -47,8 +47,8 @@ sk = window.sk = (kind, e) => {
 put("q", [...queue(), [{event_id: id(), session_id: visit(), user_id: set.user, channel: "web", kind, ...e}, now()]].slice(-500));
 later(500)
 },
-near = (e, k) => e.closest(`[data-sk-${k}]`)?.getAttribute("data-sk-" + k) || undefined,
-about = e => ({item_id: near(e, "item") || near(e, "view"), answer_id: near(e, "answer"), position: +near(e, "position") || undefined, price_minor: +near(e, "price") || undefined}),
+near = (e, k) => e.closest(`[data-sk-${k}]`)?.getAttribute("data-sk-" + k) || void 0,
+about = e => ({item_id: near(e, "item") || near(e, "view"), answer_id: near(e, "answer"), position: +near(e, "position") || void 0, price_minor: +near(e, "price") || void 0}),
 one = (k, f) => { const e = page.querySelector(`[data-sk-${k}]`); e && f(e) },
 eyes = new IntersectionObserver(es => es.map(({isIntersecting: i, target: e}) => i && (eyes.unobserve(e), sk("impression", about(e)))), {threshold: .5}),
 // cards that a script adds later count too; observing one twice changes nothing
@@ -72,7 +72,7 @@ if (page.visibilityState != "hidden") return flush();
 left && left();
 const q = queue().slice(0, 100);
 q[0] && navigator.sendBeacon(url, body(q))
-}, true);
+});
 on("online", flush);
 flush()
 })()
