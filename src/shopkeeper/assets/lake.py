@@ -150,12 +150,12 @@ class TableStore:
             for path, file in wanted.items()
             if path not in head
         ]
-        changed = table.schema().to_json() != schema.to_json()
+        changed = _columns(table.schema()) != _columns(schema)
         kept = wanted.keys() & head.keys()
         if changed and kept:
             _add_columns(table, schema)
             table = DeltaTable(str(self.root))
-            changed = table.schema().to_json() != schema.to_json()
+            changed = _columns(table.schema()) != _columns(schema)
         if changed and kept:
             raise InputError(
                 f"{self.name}: columns changed in a way that needs every row written anew",
@@ -201,6 +201,11 @@ def _files(table: DeltaTable) -> list[DataFile]:
         for path, bucket, rows, size in picked.iter_rows()
     ]
     return sorted(files, key=lambda file: (file.bucket, file.path))
+
+
+def _columns(schema: Schema) -> dict[str, str]:
+    """Columns and types, in whatever order."""
+    return {field.name: field.type.to_json() for field in schema.fields}
 
 
 def _add_columns(table: DeltaTable, schema: Schema) -> None:
