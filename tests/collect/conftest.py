@@ -166,7 +166,9 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         cwd=folder,
     )
     yield f"postgresql://shop:s3cr3t@127.0.0.1:{port}/postgres"
-    subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True)
+    subprocess.run(
+        [*control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd=folder
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,95 @@
+"""Folders of pictures."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from shopkeeper.collect import pictures
+from shopkeeper.config import Source
+
+IMAGES = Source(table="images", path="images")
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    (folder / "i3").mkdir(parents=True)
+    Image.new("RGB", (8, 4), "red").save(folder / "i1.png")
+    Image.new("RGB", (40, 40), "blue").save(folder / "i2.jpg")
+    Image.new("RGB", (5, 5)).save(folder / "i3" / "front.webp")
+    (folder / ".DS_Store").write_bytes(b"x")
+    (folder / "Thumbs.db").write_bytes(b"x")
+    return tmp_path
+
+
+def test_pictures_belong_to_the_item_of_their_file_or_folder(shop: Path, collect: Any) -> None:
+    got = collect(IMAGES, shop)
+    columns = ("item_id", "file_path", "format", "width", "height", "file", "line")
+    assert got.frame.sort("item_id").select(columns).rows() == [
+        ("i1", "images/i1.png", "png", "8", "4", "images/i1.png", 1),
+        ("i2", "images/i2.jpg", "jpeg", "40", "40", "images/i2.jpg", 1),
+        ("i3", "images/i3/front.webp", "webp", "5", "5", "images/i3/front.webp", 1),
+    ]
+    content = dict(got.frame.select("file_path", "content").rows())
+    assert content["images/i1.png"] == (shop / "images/i1.png").read_bytes()
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_a_restart_behind_any_batch_loses_and_doubles_no_picture(shop: Path, collect: Any) -> None:
+    whole = collect(IMAGES, shop)
+    assert len(whole.batches) == 3
+    for cut, batch in enumerate(whole.batches, start=1):
+        rest = collect(IMAGES, shop, {"images": batch.position})
+        ids = [b.frame["item_id"].item() for b in [*whole.batches[:cut], *rest.batches]]
+        assert sorted(ids) == ["i1", "i2", "i3"]
+
+
+def test_only_new_and_changed_pictures_are_read_again(shop: Path, collect: Any) -> None:
+    first = collect(IMAGES, shop)
+    assert not collect(IMAGES, shop, first.positions).batches
+    old = shop / "elsewhere.png"
+    Image.new("RGB", (3, 3)).save(old)
+    os.utime(old, (1, 1))
+    shutil.copy2(old, shop / "images" / "a-new-one-with-an-old-date.png")
+    Image.new("RGB", (9, 9)).save(shop / "images" / "i1.png")
+    later = collect(IMAGES, shop, first.positions)
+    assert sorted(later.frame["item_id"]) == ["a-new-one-with-an-old-date", "i1"]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage", "rule"),
+    [
+        ("png", lambda data: data[:40], "unreadable_image"),
+        ("jpg", lambda data: data[: len(data) // 2], "unreadable_image"),
+        ("png", lambda data: b"", "unreadable_image"),
+        ("png", lambda data: b"<html>not found</html>", "unreadable_image"),
+    ],
+)
+def test_a_picture_that_cannot_be_opened_is_rejected_with_the_reason(
+    suffix: str, damage: Any, rule: str, shop: Path, collect: Any
+) -> None:
+    path = shop / "images" / f"bad.{suffix}"
+    Image.effect_noise((200, 200), 50).save(path)
+    path.write_bytes(damage(path.read_bytes()))
+    got = collect(IMAGES, shop)
+    assert got.frame.height == 3
+    (reject,) = got.rejects.to_dicts()
+    assert (reject["file"], reject["line"], reject["rule"]) == (f"images/bad.{suffix}", 1, rule)
+    assert reject["detail"]
+
+
+def test_a_picture_of_too_many_pixels_or_bytes_is_rejected_unopened(
+    shop: Path, collect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    monkeypatch.setattr(pictures, "BIGGEST", 60)
+    got = collect(IMAGES, shop)
+    assert set(got.rejects["rule"]) <= {"too_many_pixels", "too_long"}
+    assert got.rejects.filter(file="images/i2.jpg")["rule"].item() == "too_long"
+    monkeypatch.setattr(pictures, "BIGGEST", 10**6)
+    again = collect(IMAGES, shop)
+    assert again.rejects.select("file", "rule").rows() == [("images/i2.jpg", "too_many_pixels")]
