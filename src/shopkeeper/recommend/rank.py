@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from shopkeeper.features.sequences import Floats, Ints
+from shopkeeper.features.sequences import Ints
 from shopkeeper.recommend.catalogue import Rows
 from shopkeeper.recommend.retrieve import Candidates
+
+Doubles = npt.NDArray[np.float64]
 
 CONSTANT = 60.0
 
@@ -25,7 +27,7 @@ class Ranked:
     """Fused candidates, best first."""
 
     rows: Rows  # (C,)
-    scores: npt.NDArray[np.float64]  # (C,)
+    scores: Doubles  # (C,)
     sources: list[str]  # (C,) the source that gave each candidate most of its score
 
 
@@ -39,7 +41,7 @@ def fuse(
     Sources without an entry in `weights` weigh 1 (no weights at all) or nothing.
     """
     rows: list[Rows] = []
-    values: list[npt.NDArray[np.float64]] = []
+    values: list[Doubles] = []
     owners: list[Rows] = []
     for number, one in enumerate(found):
         weight = 1.0 if weights is None else weights.get(one.source, 0.0)
@@ -116,9 +118,9 @@ def choose_weights(
     return kept, best_constant, best_value
 
 
-def _reciprocals(ranking: npt.NDArray[np.int32], constants: Sequence[float]) -> list[Floats]:
+def _reciprocals(ranking: npt.NDArray[np.int32], constants: Sequence[float]) -> list[Doubles]:
     places = np.arange(1.0, ranking.shape[1] + 1)
-    return [(1.0 / (constant + places)).astype(np.float32) for constant in constants]
+    return [1.0 / (constant + places) for constant in constants]
 
 
 def _union(
@@ -138,12 +140,10 @@ def _union(
     return union, at
 
 
-def _spread(
-    ranking: npt.NDArray[np.int32], gain: Floats, union: list[Ints]
-) -> npt.NDArray[np.float32]:
+def _spread(ranking: npt.NDArray[np.int32], gain: Doubles, union: list[Ints]) -> Doubles:
     """(E, widest union) gain of each candidate of the union."""
     width = max((len(rows) for rows in union), default=0)
-    out = np.zeros((len(ranking), width), dtype=np.float32)
+    out = np.zeros((len(ranking), width))
     for example, rows in enumerate(union):
         proposed = ranking[example]
         kept = proposed >= 0
@@ -151,7 +151,7 @@ def _spread(
     return out
 
 
-def _ndcg(scores: npt.NDArray[np.float32], at: Ints, k: int) -> float:
+def _ndcg(scores: Doubles, at: Ints, k: int) -> float:
     """Mean NDCG@k with one target an example; ties to the earlier column, as `fuse` has it."""
     hit = at >= 0
     if not hit.any():
