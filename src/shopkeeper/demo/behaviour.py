@@ -29,7 +29,7 @@ from shopkeeper.demo.goods import BRANDS, CATEGORIES, COLOURS, GOODS, REGIONS, S
 
 DAY_MS = 86_400_000
 PAGE = 8  # items of one shown list
-LEADS = (0.55, 0.30, 0.15)  # chance of the first, second, third good of `leads_to`
+LEADS = (0.70, 0.20, 0.10)  # chance of the first, second, third good of `leads_to`
 POSITION = 0.8 ** np.arange(PAGE)  # a list is read from the top; each place is read less often
 HOURS = (2, 1, 1, 1, 1, 2, 4, 6, 8, 9, 10, 10, 11, 11, 9, 9, 9, 9, 10, 13, 16, 17, 13, 6)
 CHANNELS = ("web", "app", "miniapp")
@@ -73,7 +73,7 @@ def make_users(rng: np.random.Generator, users: int, days: int, first_day: np.da
     names = list(CATEGORIES)
     category_of = np.array([names.index(good.category) for good in GOODS])
     category_share = rng.dirichlet(np.full(len(names), 0.16), users)
-    wish = (0.93 * category_share[:, category_of] + 0.07 / len(names)) * rng.gamma(
+    wish = (0.95 * category_share[:, category_of] + 0.05 / len(names)) * rng.gamma(
         0.7, size=(users, len(GOODS))
     )
     wish /= wish.sum(axis=1, keepdims=True)
@@ -81,7 +81,7 @@ def make_users(rng: np.random.Generator, users: int, days: int, first_day: np.da
         rng.random(users) < 0.25, rng.uniform(0, days * 0.9, users), -rng.uniform(1, 900, users)
     )
     stay = np.clip((days - np.maximum(joined, 0.0)) / 60, 0.1, None)
-    visits = 1 + rng.poisson(rng.gamma(0.9, 5.6, users) * stay)
+    visits = 1 + rng.poisson(rng.gamma(0.9, 4.8, users) * stay)
     region = rng.choice(len(REGIONS), users, p=[share for _, share in REGIONS])
     chinese = rng.random(users) < 0.72
     channel = rng.choice(len(CHANNELS), users, p=(0.4, 0.42, 0.18))
@@ -262,7 +262,7 @@ def _life(
         log.who = (users.ids[row], f"{users.ids[row]}-{number + 1}", channel, users.region[row])
         due = [entry for entry in pending if entry[0] <= day]
         before, again = -1, False
-        if due and dice.random() < 0.75:
+        if due and dice.random() < 0.85:
             entry = min(due)
             pending.remove(entry)
             _, good, before = entry
@@ -330,9 +330,9 @@ def _look(
     if before >= 0 and not again:  # what goes with it: same style, same colour, same brand
         likes = (
             likes
-            + 0.9 * (catalogue.style[first:last] == catalogue.style[before])
-            + 0.6 * (catalogue.colour[first:last] == catalogue.colour[before])
-            + 0.6 * (catalogue.brand[first:last] == catalogue.brand[before])
+            + 1.6 * (catalogue.style[first:last] == catalogue.style[before])
+            + 1.0 * (catalogue.colour[first:last] == catalogue.colour[before])
+            + 1.6 * (catalogue.brand[first:last] == catalogue.brand[before])
         )
     if again and dice.random() < 0.7:
         return before, _buy(dice, market, before, None, day, ms + dice.randint(5_000, 40_000), log)
