@@ -112,11 +112,17 @@ def _newest(ledger: Ledger, key: str, time: str | None) -> Cleaned:
     order = [name for name in (time, "seq", "row") if name is not None and name in rows.columns]
     often = rows[key].is_duplicated()
     once, several = rows.filter(~often), rows.filter(often).sort(key, *order)
-    merged = several.height - several[key].n_unique()
-    content = [name for name in rows.columns if name not in (*TRACE, "row", "content", time)]
-    twins = several.height - several.select(content).n_unique() if several.height else 0
-    ledger.notice(f"duplicate:{key}", key, twins, level="WARN")
-    ledger.notice(f"older:{key}", key, merged - twins, level="PASS")
+    before = several.height
+    if before:
+        # a state that only says again what the one before it said changes nothing: the first stays
+        said = [name for name in rows.columns if name not in (*TRACE, "row")]
+        same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift(1)) for name in said)
+        same = same & (pl.int_range(pl.len()) > 0)  # the first has none before it
+        several = several.filter(~same)
+    twins = before - several.height
+    older = several.height - several[key].n_unique()
+    ledger.notice(f"duplicate:{key}", key, twins)
+    ledger.notice(f"older:{key}", key, older, level="PASS")
     if several.height:
         trace = [name for name in (*TRACE, "row") if name in rows.columns]
         fields = [name for name in rows.columns if name not in (key, *trace)]
@@ -127,7 +133,7 @@ def _newest(ledger: Ledger, key: str, time: str | None) -> Cleaned:
         if "attributes" in fields:
             newest = _merge_attributes(newest, several, key)
         once = pl.concat([once, newest.select(once.columns)])
-    return ledger.close(once.sort(key).drop("row"), merged)
+    return ledger.close(once.sort(key).drop("row"), twins + older)
 
 
 def _merge_attributes(newest: pl.DataFrame, states: pl.DataFrame, key: str) -> pl.DataFrame:

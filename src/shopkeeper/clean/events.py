@@ -205,7 +205,9 @@ def _merge_ids(ledger: Ledger, rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
             pl.col("event_id"),
             pl.col("beside used"),
         )
-        ledger.quarantine("unique:event_id", "event_id", mask_of(ledger.raw.height, other["row"]), text)
+        ledger.quarantine(
+            "unique:event_id", "event_id", mask_of(ledger.raw.height, other["row"]), text
+        )
     return rows.filter(~pl.col("row").is_in(again["row"].implode())), merged
 
 

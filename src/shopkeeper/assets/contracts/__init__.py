@@ -250,6 +250,16 @@ def parse(text: str, origin: str, *, partial: bool = False) -> Contract:
     base = built_in(name) if partial and name in TABLES else None
     members = document.get("team", {}).get("members", []) if "team" in document else []
     owners = [member["username"] for member in members if member.get("role") == "owner"]
+    columns = tuple(_column(item, origin) for item in tables[0].get("properties", []))
+    known = {column.name for column in columns} | set(base.names if base else ())
+    for column in columns:
+        for where in (column.required_when, column.strict_when):
+            if where is not None and where.column not in known:
+                raise InputError(
+                    f"column {column.name!r}: a condition on {where.column!r}, which is no column",
+                    where=origin,
+                    next=f"known columns: {', '.join(sorted(known))}",
+                )
     return Contract(
         name=name,
         version=document["version"],
@@ -262,7 +272,7 @@ def parse(text: str, origin: str, *, partial: bool = False) -> Contract:
             Grade, custom.get("grade", base.grade if base else "internal"), "grade", origin
         ),
         description=document.get("description", {}).get("purpose", ""),
-        columns=tuple(_column(item, origin) for item in tables[0].get("properties", [])),
+        columns=columns,
         origin=origin,
         digest=hashlib.sha256(text.encode()).hexdigest(),
     )
