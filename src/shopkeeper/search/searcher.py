@@ -53,7 +53,10 @@ class Weights:
     category: float = 1.5
     description: float = 1.5
     attributes: float = 1.0
-    characters: float = 0.1
+    characters: float = 0.3
+    """a Chinese word's characters side by side, but cut into other words"""
+    character: float = 0.1
+    """a single Chinese character"""
     head: float = 0.4
     """times the word's rarity: the query's product word names this very product"""
     phrase: float = 0.5
@@ -226,7 +229,11 @@ class Searcher:
             return None, None
         scored = [self._scored(concept, now, _FIELDS) for concept in concepts]
         all_of = Query.boolean_query([(Occur.Must, part) for part in scored])
-        any_of = Query.boolean_query([(Occur.Should, part) for part in scored])
+        loose = [
+            Query.boost_query(now.term("characters", character), self._weights.character)
+            for character in dict.fromkeys("".join(c.text for c in concepts if c.han))
+        ]
+        any_of = Query.boolean_query([(Occur.Should, part) for part in (*scored, *loose)])
         extra = self._extras(wanted, now)
         weights = self._weights
         if len(concepts) > 1:
@@ -247,14 +254,12 @@ class Searcher:
                 Query.boost_query(Query.phrase_query(now.schema, name, list(p)), weight / 2)
                 for p in concept.phrases
             ]
-        if concept.han:
-            characters = list(concept.text)
-            single = (
-                now.term("characters", characters[0])
-                if len(characters) == 1
-                else Query.phrase_query(now.schema, "characters", list(characters))
-            )
-            forms.append(Query.boost_query(single, weights.characters))
+        if concept.han and len(concept.text) == 1:
+            single = now.term("characters", concept.text)
+            forms.append(Query.boost_query(single, weights.character))
+        elif concept.han:  # the same characters, cut into other words there
+            side_by_side = Query.phrase_query(now.schema, "characters", list(concept.text))
+            forms.append(Query.boost_query(side_by_side, weights.characters))
         return Query.disjunction_max_query(forms)
 
     def _extras(self, wanted: Wanted, now: _Snapshot) -> list[Query]:
