@@ -275,7 +275,9 @@ def lost(disk: Disk, folder: Path, *, keep_some: bool) -> tuple[int, int, list[s
                 check.execute("PRAGMA synchronous = OFF")  # only looking
                 whole = check.execute("PRAGMA integrity_check").fetchone()[0]
                 tables = check.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-                found = [r[0] for r in check.execute("SELECT event_id FROM events")] if tables else []
+                found = (
+                    [r[0] for r in check.execute("SELECT event_id FROM events")] if tables else []
+                )
             check.close()
         except sqlite3.Error as error:
             whole, found = str(error), []
