@@ -67,13 +67,13 @@ def test_json_has_the_agreed_keys_and_no_nan(measured) -> None:
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
-def test_the_table_has_as_many_columns_as_headings(measured, lang) -> None:
-    headings, rows = table(
-        leaderboard([measured("popularity", 0.0), measured("mine", 0.6)]), lang=lang
-    )
+def test_the_table_marks_floors_and_differences_that_are_not_chance(measured, lang) -> None:
+    entries = [measured("popularity", 0.0), measured("ease", 0.4), measured("mine", 0.9)]
+    headings, rows = table(leaderboard(entries), lang=lang)
     assert all(len(row) == len(headings) for row in rows)
-    assert rows[0][0] == "mine"
-    assert rows[1][0].startswith("popularity · ")
+    assert [row[0] for row in rows] == ["mine", "ease ·", "popularity ·"]
+    assert (rows[0][-2][-1], rows[1][-2], rows[2][-2][-1]) == ("▲", "–", "▼")
+    assert sum(max(map(len, column)) + 2 for column in zip(headings, *rows, strict=True)) <= 80
 
 
 def test_models_measured_under_different_rules_are_not_compared(ask, fixed) -> None:

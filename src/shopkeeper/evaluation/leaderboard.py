@@ -166,31 +166,36 @@ def as_json(frame: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 HEADINGS = {
-    "en": {"model": "model", "floor": "floor", "ci": "95% interval", "diff": "against best floor", "train": "train s"},
-    "zh": {"model": "模型", "floor": "基线", "ci": "95% 区间", "diff": "与最佳基线之差", "train": "训练秒数"},
-}  # fmt: skip
-SHOWN = ("NDCG@10", "HR@10", "MRR@10", "recall@20", "accuracy", "f1_weighted", "coverage@10")
+    "en": {"model": "model (· floor)", "ci": "95%", "diff": "vs floor", "train": "train s"},
+    "zh": {"model": "模型（· 基线）", "ci": "95%", "diff": "比基线", "train": "训练秒"},
+}
+SHOWN = ("NDCG@10", "HR@10", "accuracy")  # what fits into 80 columns; the report holds all
 
 
 def table(
     frame: pl.DataFrame, metrics: Sequence[str] = SHOWN, lang: str = "en"
 ) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of text, for a terminal table or a page. Floors carry a dot."""
+    """Headings and rows of text, for a terminal of 80 columns.
+
+    Floors carry a dot. The difference to the best floor is marked ▲ or ▼ where its whole interval
+    lies on that side of 0; unmarked, it may be chance.
+    """
     words = HEADINGS[lang]
     primary = frame["primary"][0]
-    shown = [primary, *(key for key in metrics if key != primary and key in frame.columns)]
-    headings = [words["model"], *shown, words["ci"], words["diff"], words["train"]]
+    others = [key for key in metrics if key != primary and key in frame.columns]
+    headings = [words["model"], primary, words["ci"], *others, words["diff"], words["train"]]
     rows = []
     for row in frame.to_dicts():
-        name = f"{row['model']} · {words['floor']}" if row["is_floor"] else row["model"]
         beside = "–"
         if row["against"] is not None:
-            beside = f"{row['diff']:+.4f} [{row['diff_low']:+.4f}, {row['diff_high']:+.4f}]"
+            mark = "▲" if row["diff_low"] > 0 else "▼" if row["diff_high"] < 0 else ""
+            beside = f"{row['diff']:+.4f}{mark}"
         rows.append(
             [
-                name,
-                *("–" if row[key] is None else f"{row[key]:.4f}" for key in shown),
-                f"[{row['ci_low']:.4f}, {row['ci_high']:.4f}]",
+                f"{row['model']} ·" if row["is_floor"] else row["model"],
+                f"{row[primary]:.4f}",
+                f"{row['ci_low']:.4f}–{row['ci_high']:.4f}",
+                *("–" if row[key] is None else f"{row[key]:.4f}" for key in others),
                 beside,
                 f"{row['train_seconds']:.1f}",
             ]
