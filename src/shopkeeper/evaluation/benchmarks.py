@@ -30,7 +30,6 @@ class Protocol:
 
     what: str
     first_item_column: int  # 1 where a line of the file starts with the user's id
-    max_length: int  # newest events of a history that a model reads
     digest: str  # of the data set that `published` speaks of
     published: Published
     settings: Mapping[str, Any]  # of the [training] section, chosen on validation
@@ -44,7 +43,6 @@ PROTOCOLS: dict[str, Protocol] = {
     "amazon_beauty": Protocol(
         what="Amazon Beauty 2014 5-core (S3-Rec's file), leave-one-out, full ranking",
         first_item_column=1,
-        max_length=50,
         digest="226cce9c3105299ca0db9615d7d3fb32b3175e90da43100ae352599f0f0107b8",
         published={
             "PopRec (S3-Rec repository)": _hr_ndcg(0.0152, 0.0068),
@@ -59,10 +57,9 @@ PROTOCOLS: dict[str, Protocol] = {
         settings={
             "options": {
                 "transformer": {
-                    "dropout": 0.5,
+                    "dropout": 0.4,
                     "order_noise": 2.0,
-                    "learning_rate": 0.002,
-                    "max_epochs": 60,
+                    "max_epochs": 44,
                     "validate_every": 4,
                     "validate_from": 20,
                     "patience": 2,
@@ -73,7 +70,6 @@ PROTOCOLS: dict[str, Protocol] = {
     "ml1m_sequences": Protocol(
         what="MovieLens-1M as sequences (gSASRec's file), leave-one-out, full ranking",
         first_item_column=0,
-        max_length=200,
         digest="97f1c3ada0c6c6171417e5ada55ad6f89d16475e348c035a378eab0cbad8024a",
         published={
             "SASRec, BCE (gSASRec repository)": _hr_ndcg(0.2392, 0.1259),

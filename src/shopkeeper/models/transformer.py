@@ -64,14 +64,13 @@ class Config:
     gaps: bool = True  # input: how long after the event before
     tags: bool = True  # input: categories, brands, attributes of the item
     numbers: bool = True  # input: numeric attributes of the item
-    cosine: float = 0.0  # > 0: logits are this times the cosine of state and item, not products
     local: bool = True  # add the sequence_knn rule's log to the scores
-    local_weights: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)  # tried on validation
-    negatives: int = 1024  # of the sampled softmax
+    local_weights: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)  # tried on validation
+    negatives: int = 2048  # of the sampled softmax
     full_items: int = 3000  # up to this many items the softmax is full
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
-    average: float = 0.995  # of the running mean of the weights
+    average: float = 0.998  # of the running mean of the weights
     batch_tokens: int = 1500  # events in a batch
     max_epochs: int = 40
     patience: int = 4
@@ -169,8 +168,9 @@ class Network(nn.Module):
         self.gap_table = nn.Embedding(GAP_STEPS, dim)
         self.from_dwell = nn.Linear(1, dim)
         self.backwards = nn.Parameter(torch.zeros(dim))
-        nn.init.normal_(self.kind_table.weight, std=0.05)
-        nn.init.normal_(self.gap_table.weight, std=0.05)
+        for added in (self.kind_table, self.gap_table, self.from_dwell, self.from_numbers):
+            nn.init.normal_(added.weight, std=0.02)  # start as a whisper beside the item itself
+        nn.init.zeros_(self.from_dwell.bias)
         self.drop = Dropout(config.dropout)
         self.encoder = nn.ModuleList(Layer(config, cross=False) for _ in range(config.layers))
         self.decoder = nn.ModuleList(
@@ -182,7 +182,7 @@ class Network(nn.Module):
         self.last_norm = nn.LayerNorm(dim)
         self.register_buffer("tags", torch.from_numpy(items.tags.astype(np.int64)))
         self.register_buffer("tag_starts", torch.from_numpy(items.tag_offsets[:-1].copy()))
-        self.register_buffer("numbers", torch.from_numpy(items.numbers.astype(np.float32)))
+        self.register_buffer("numbers", torch.from_numpy(np.clip(items.numbers, -3.0, 3.0)))
 
     def table(self) -> Tensor:
         """(M, D) of every item: its own vector, the mean of its tags', its numbers'."""
@@ -192,10 +192,6 @@ class Network(nn.Module):
         if self.config.numbers and self.numbers.shape[1]:
             table = table + self.from_numbers(self.numbers)
         return table
-
-    def outputs(self, table: Tensor) -> Tensor:
-        """(M, D) weights of the softmax layer: the items' vectors, at length 1 under `cosine`."""
-        return F.normalize(table, dim=1) if self.config.cosine else table
 
     def forward(self, tokens: Tokens, table: Tensor) -> Tensor:
         """(T, D) states: the dot product with a row of `table` says how likely it comes next."""
@@ -221,10 +217,7 @@ class Network(nn.Module):
             for layer in self.decoder:
                 x = layer(x, memory, tokens.groups)
         wide = F.gelu(self.head_widen(self.head_norm(x)))  # (T, 2D)
-        state = self.last_norm(x + self.head_narrow(wide))
-        if config.cosine:
-            state = F.normalize(state.float(), dim=1) * config.cosine
-        return state  # type: ignore[no-any-return]
+        return self.last_norm(x + self.head_narrow(wide))  # type: ignore[no-any-return]
 
 
 class Transformer:
@@ -263,7 +256,6 @@ class Transformer:
             table = network.table()
             with torch.autocast(self.device.type, dtype=torch.bfloat16):
                 states = network(tokens, table).float()
-            table = network.outputs(table)
             if full:
                 return full_softmax(states, table, network.bias, targets)
             drawn, log_expected = draw_negatives(items, config.negatives, generator, shares)
@@ -366,9 +358,7 @@ class Transformer:
         table = network.table()
         states = network(source.tokens(lay.tokens, lay.groups), table)
         newest = states[torch.from_numpy(lay.ends).to(self.device)]  # (B, D)
-        logits = (
-            torch.log_softmax(newest @ network.outputs(table).T + network.bias, dim=1).cpu().numpy()
-        )
+        logits = torch.log_softmax(newest @ table.T + network.bias, dim=1).cpu().numpy()
         if self.local_weight:
             asked = sequence_knn.recent_weights(
                 recent.take(lay.users), len(self.shares), sequence_knn.Config()
