@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from shopkeeper.demo.goods import BRANDS, CATEGORIES, COLOURS, GOODS, PALETTES, SHOPS, STYLES
+from shopkeeper.demo.goods import BRANDS, CATEGORIES, COLOURS, GOODS, PALETTES, SHOPS, STYLES, USES
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -146,7 +146,8 @@ def _page(
     edited = rng.uniform(0, 30, total)
     for row in range(total):
         kind = GOODS[good[row]]
-        category_zh, use, use_zh = CATEGORIES[kind.category]
+        category_zh, *usual = CATEGORIES[kind.category]
+        use, use_zh = USES.get(kind.name, usual)
         name, name_zh = BRANDS[brand[row]]
         look, look_zh = STYLES[style[row]]
         paint = COLOURS[colour[row]]
@@ -157,20 +158,35 @@ def _page(
         size = kind.sizes[rng.integers(0, len(kind.sizes))] if kind.sizes else None
         label = f" {size[0]}" if size else ""
         label_zh = f" {size[1]}" if size else ""
-        first, first_zh = one[:1].upper() + one[1:], one_zh
+        first = one[:1].upper() + one[1:]
         made_of = f" Made of {material[0]}." if material else ""
         made_of_zh = f"材质：{material[1]}。" if material else ""
+        called = _title_case(kind.name)
+        if kind.packed:
+            title = f"{name} {called}, {first}, {two}{label}"
+            title_zh = f"{name_zh} {kind.zh} {one_zh} {two_zh}{label_zh}"
+            opening = (
+                f"{called} by {name}, {one}, {two}, in {_article(look)} {look} {paint.name} pack."
+            )
+            opening_zh = f"{name_zh}{kind.zh}，{one_zh}，{two_zh}，{paint.zh}{look_zh}风包装。"
+        else:
+            title = (
+                f"{name} {look.capitalize()} {called}, {first}{label}, {_title_case(paint.name)}"
+            )
+            title_zh = f"{name_zh} {look_zh}{kind.zh} {one_zh}{label_zh} {paint.zh}"
+            opening = (
+                f"{_article(look).capitalize()} {look} {kind.name} by {name} in {paint.name}:"
+                f" {one}, {two}."
+            )
+            opening_zh = f"{name_zh}{look_zh}风{kind.zh}，{paint.zh}，{one_zh}，{two_zh}。"
         seen = first_day + np.timedelta64(int(min(launched[row], 0.0) * 86_400), "s")
         rows.append(
             {
                 "item_id": item_id(row),
-                "title": f"{name} {look.capitalize()} {_title_case(kind.name)},"
-                f" {first}{label}, {_title_case(paint.name)}",
-                "title_zh": f"{name_zh} {look_zh}{kind.zh} {first_zh}{label_zh} {paint.zh}",
-                "description": f"{_article(look)} {look} {kind.name} by {name} in {paint.name}:"
-                f" {one}, {two}.{made_of} {use}",
-                "description_zh": f"{name_zh}{look_zh}风{kind.zh}，{paint.zh}，{one_zh}，{two_zh}。"
-                f"{made_of_zh}{use_zh}",
+                "title": title,
+                "title_zh": title_zh,
+                "description": f"{opening}{made_of} {use}",
+                "description_zh": f"{opening_zh}{made_of_zh}{use_zh}",
                 "category": kind.category,
                 "category_zh": category_zh,
                 "type": kind.name,
@@ -198,4 +214,4 @@ def _title_case(words: str) -> str:
 
 
 def _article(word: str) -> str:
-    return "An" if word[0] in "aeiou" else "A"
+    return "an" if word[0] in "aeiou" else "a"

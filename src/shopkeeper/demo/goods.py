@@ -30,6 +30,11 @@ class Good:
     leads_to: tuple[str, ...]  # names of goods
     again_days: int  # bought again after about so many days; 0: not
 
+    @property
+    def packed(self) -> bool:
+        """Style and colour are the pack's, not the thing's: food, care, litter."""
+        return self.again_days > 0 and self.name not in ("light bulb", "socks", "gel pens", "ink")
+
 
 CATEGORIES: dict[str, tuple[str, str, str]] = {
     # category: (Chinese, a sentence about its use, the same in Chinese)
@@ -123,6 +128,23 @@ CATEGORIES: dict[str, tuple[str, str, str]] = {
         "Smooth on paper and good to look at on the desk.",
         "书写顺滑，摆在桌上也好看。",
     ),
+}
+
+
+_CUP = ("Turns the daily cup into a little ceremony.", "让每天的一杯多点仪式感。")
+_SOFT = ("Soft on the skin, day and night.", "亲肤柔软，日夜安心。")
+USES: dict[str, tuple[str, str]] = {
+    # goods that their category's sentence does not fit
+    "coffee grinder": _CUP,
+    "pour-over dripper": _CUP,
+    "milk frother": _CUP,
+    "teapot": _CUP,
+    "nappies": _SOFT,
+    "baby wipes": _SOFT,
+    "hair dryer": ("Dries fast without burning.", "速干不伤发。"),
+    "protein powder": ("Mixes without lumps, with water or milk.", "冲泡不结块，加水加奶都好喝。"),
+    "potting soil": ("Loose and rich; ready to pot.", "疏松透气，开袋即用。"),
+    "picture book": ("Stories to read aloud, again and again.", "适合亲子共读，百听不厌。"),
 }
 
 
@@ -504,8 +526,8 @@ STYLES: tuple[tuple[str, str], ...] = (
     ("minimalist", "简约"),
     ("retro", "复古"),
     ("cute", "可爱"),
-    ("sporty", "运动"),
-    ("business", "商务"),
+    ("urban", "都市"),
+    ("classic", "经典"),
     ("natural", "自然"),
 )
 

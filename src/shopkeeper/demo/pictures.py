@@ -115,12 +115,12 @@ class Pen:
             self.dot(x - s * 0.42, y - s * 0.3, s * 0.5, ink)
             self.dot(x + s * 0.42, y - s * 0.3, s * 0.5, ink)
             self.poly([(x - s * 0.88, y - s * 0.1), (x + s * 0.88, y - s * 0.1), (x, y + s)], ink)
-        elif self.style == "sporty":
+        elif self.style == "urban":
             for shift in (-0.6, 0.1):
                 self.poly(
                     [(x + (shift - 0.5) * s, y + s), (x + (shift + 0.1) * s, y + s),
                      (x + (shift + 0.9) * s, y - s), (x + (shift + 0.3) * s, y - s)], ink)  # fmt: skip
-        elif self.style == "business":
+        elif self.style == "classic":
             self.box(x - s * 0.7, y - s * 0.7, x + s * 0.7, y + s * 0.7, ink)
             self.box(x - s * 0.4, y - s * 0.4, x + s * 0.4, y + s * 0.4, tone)
         else:
