@@ -19,7 +19,7 @@ Format = Literal["csv", "xlsx", "parquet", "jsonl", "images", "sql"]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class When(Section):
@@ -116,14 +116,17 @@ class CleanSettings(Section):
     """a longer stay is a page left open: dwell is set to null (repaired), the event stays"""
     max_price_minor: int = 100_000_000
     """a higher price is impossible"""
+    max_price_ratio: float = Field(50.0, ge=0)
+    """so is paying this many times the item's own price a piece (a wrong unit); 0 switches it off"""
     future_minutes: float = 10.0
     """an event further in the future than this (clock skew) is quarantined"""
     earliest: str = "1995-01-01"
     """an event before this date is quarantined"""
     bot_events_per_hour: int = 600
     """a user with more events than this in some hour is a robot"""
-    bot_regularity: float = 0.02
-    """... or one of >= 50 events whose gaps vary less than this (coefficient of variation)"""
+    bot_regularity: float = Field(0.1, ge=0)
+    """... or one of > 50 acts whose pauses vary less than this (spread / median); people's pauses
+    vary by half and more"""
     bot_items_per_day: int = Field(1500, ge=1)
     """... or one who goes through more different items than this in a day"""
     unknown_items: Literal["quarantine", "keep"] = "quarantine"
@@ -152,15 +155,24 @@ class SplitSettings(Section):
 
 
 class TrainingSettings(Section):
+    """What every model is told; a model passes over what it does not know."""
+
     seed: int = 42
+    """same data, code, seed and threads give the same weights"""
     threads: int = Field(2, ge=1)
+    """set on purpose: more threads than cores cost time"""
     dim: int = 64
+    """width of a neural model"""
     layers: int = 2
+    """depth of a neural model"""
     heads: int = 2
+    """attention heads"""
     dropout: float = 0.3
+    """share of values dropped while learning; more for smaller shops"""
     learning_rate: float = 1e-3
-    batch_users: int = 256
+    """step size of the optimiser"""
     max_epochs: int = 40
+    """passes over the data at most"""
     patience: int = 4
     """epochs without a better validation NDCG@10 before training stops"""
     max_minutes: float = 60.0

@@ -56,6 +56,12 @@ def test_clockwork_is_a_robot_also_over_many_sittings_and_with_a_little_jitter()
     assert find(acts("bot", np.sort(steady))) == {"bot": "bot:regularity"}
 
 
+def test_a_few_odd_pauses_do_not_hide_clockwork() -> None:
+    rng = np.random.default_rng(6)
+    pauses = np.where(np.arange(100) % 10 == 0, rng.uniform(30, 600, 100), rng.normal(12, 0.4, 100))
+    assert find(acts("bot", np.cumsum(pauses))) == {"bot": "bot:regularity"}
+
+
 def test_fewer_than_fifty_equal_pauses_prove_nothing() -> None:
     assert find(acts("u", 17.003 * np.arange(50))) == {}
     assert find(acts("u", 17.003 * np.arange(51))) == {"u": "bot:regularity"}
@@ -101,6 +107,6 @@ def test_all_a_robot_did_goes_to_quarantine_with_what_gave_it_away(
     assert cleaned.quarantine["rule"].unique().to_list() == ["bot:regularity"]
     assert cleaned.quarantine.height == 61
     assert cleaned.quarantine["detail"][0] == (
-        "user 'bot' acted 60 times 10.0 s apart, give or take 0.0%; wanted pauses that vary by 2.0% or more"
+        "user 'bot' acted 60 times 10.0 s apart, give or take 0.0%; wanted pauses that vary by 10.0% or more"
     )
     assert cleaned.clean["user_id"].to_list() == ["person"]

@@ -128,6 +128,26 @@ def test_unknown_items_can_be_kept_and_are_counted(events: Rows, now: datetime) 
     assert (cleaned.clean.height, found["level"], found["count"]) == (1, "WARN", 1)
 
 
+def test_a_price_far_above_the_items_own_is_quarantined_and_far_below_is_not(
+    events: Rows, now: datetime
+) -> None:
+    items = pl.DataFrame({"item_id": ["i1", "i2"], "price_minor": [200, 99]})
+    raw = events(
+        {"price_minor": "10000"},
+        {"price_minor": "10001"},
+        {"kind": "purchase", "price_minor": "20000", "quantity": "2"},  # the whole line, perhaps
+        {"price_minor": "1"},
+        {"item_id": "i2", "price_minor": "10000"},  # has no price to speak of
+    )
+    cleaned = clean_events(raw, items=items, now=now)
+    assert rules(cleaned) == {"e1": "ratio:price_minor"}
+    assert cleaned.quarantine["detail"].to_list() == [
+        "price_minor is '10001', wanted at most 50 times the item's own price of 200"
+    ]
+    off = CleanSettings(max_price_ratio=0)
+    assert clean_events(raw, items=items, now=now, settings=off).clean.height == 5
+
+
 def test_the_same_id_again_is_merged_into_the_first_to_arrive(events: Rows, now: datetime) -> None:
     raw = events({"event_id": "a", "dwell_ms": "7"}, {"event_id": "a"}, {"event_id": "a"})
     cleaned = clean_events(raw.reverse(), now=now)

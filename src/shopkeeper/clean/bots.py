@@ -2,9 +2,11 @@
 
 A user is a robot when they do what no person does:
     bot:rate        more acts within some hour than `bot_events_per_hour`
-    bot:regularity  at least 50 pauses between acts of one sitting, all of them equally long (their
-                    standard deviation is less than `bot_regularity` of their mean). Pauses must be
-                    long beside the clock's own step, or whole minutes would look like clockwork
+    bot:regularity  at least 50 pauses between acts of one sitting, nearly all equally long: their
+                    spread is less than `bot_regularity` of their median. The spread is told by the
+                    middle half of the pauses (its width / 1.349, which is the standard deviation
+                    of a normal distribution), so a few odd pauses hide nobody. Pauses must be long
+                    beside the clock's own step, or whole minutes would look like clockwork
     bot:breadth     more different items within a day than `bot_items_per_day`; without times, nearly
                     the whole catalogue
 Acts are all events but impressions: what a page shows is not what its reader does. Without times
@@ -22,6 +24,7 @@ DAY_US = 24 * HOUR_US
 SITTING_US = HOUR_US // 2  # a longer pause ends a sitting
 MIN_PAUSES = 50
 CLOCK_STEPS_US = (60_000_000, 1_000_000, 1_000)  # clocks that tell minutes, seconds, milliseconds
+NORMAL_HALF = 1.349  # width of the middle half of a normal distribution, in standard deviations
 STEPS_A_PAUSE = 5  # a pause of fewer clock steps is too coarse to call regular
 WHOLE_CATALOGUE = 0.95
 SMALL_CATALOGUE = 1000  # of fewer items a person may well have seen all
@@ -79,25 +82,31 @@ def _by_regularity(acts: pl.DataFrame, limit: float) -> pl.DataFrame:
     pauses = acts.select(
         "user_id", pause=pl.when(same & pause.is_between(1, SITTING_US)).then(pause)
     )
+    pauses = pauses.drop_nulls("pause")
+    enough = pauses.group_by("user_id").len().filter(pl.col("len") >= MIN_PAUSES)
+    seconds = pl.col("pause") / 1e6
     measured = (
-        pauses.drop_nulls("pause")
-        .with_columns(pl.col("pause").cast(pl.Float64) / 1e6)
+        pauses.join(enough, on="user_id", how="semi")
         .group_by("user_id")
-        .agg(n=pl.len(), mean=pl.col("pause").mean(), spread=pl.col("pause").std())
-        .filter(
-            (pl.col("n") >= MIN_PAUSES)
-            & (pl.col("spread") < limit * pl.col("mean"))
-            & (pl.col("mean") * 1e6 >= STEPS_A_PAUSE * step)
+        .agg(
+            n=pl.len(),
+            median=seconds.median(),
+            low=seconds.quantile(0.25, "linear"),
+            high=seconds.quantile(0.75, "linear"),
         )
+        .with_columns(spread=(pl.col("high") - pl.col("low")) / NORMAL_HALF / pl.col("median"))
+        .filter((pl.col("spread") < limit) & (pl.col("median") * 1e6 >= STEPS_A_PAUSE * step))
     )
     rows = [
         (
             user,
             "bot:regularity",
-            f"user '{user}' acted {n + 1:,} times {mean:.1f} s apart, give or take {spread / mean:.1%}; "
+            f"user '{user}' acted {n + 1:,} times {median:.1f} s apart, give or take {spread:.1%}; "
             f"wanted pauses that vary by {limit:.1%} or more",
         )
-        for user, n, mean, spread in measured.sort("user_id").iter_rows()
+        for user, n, median, spread in measured.select("user_id", "n", "median", "spread")
+        .sort("user_id")
+        .iter_rows()
     ]
     return pl.DataFrame(rows, schema=FOUND, orient="row")
 

@@ -70,6 +70,7 @@ def clean_events(
     _limit(ledger, settings)
     _times(ledger, settings, now, has_time)
     _references(ledger, items, shops, settings)
+    _beside_list_price(ledger, items, settings)
     rows = _in_order(ledger)
     rows, merged = _merge_ids(ledger, rows)
     exact, resent = _repeats(ledger, rows, settings)
@@ -148,6 +149,42 @@ def _references(
     if shops is not None and len(shops):
         unknown = ~ledger.typed["shop_id"].is_in(shops.implode()).fill_null(True)
         ledger.notice("reference:shop_id", "shop_id", int(unknown.sum()))
+
+
+def _beside_list_price(
+    ledger: Ledger, items: pl.Series | pl.DataFrame | None, settings: CleanSettings
+) -> None:
+    """A price far above the item's own is in another unit, or a typing error.
+
+    A source may tell the price of the whole line, so the pieces are allowed for. Far below is no
+    fault: things are given away for a cent. Items of less than a hundred minor units have no price
+    to speak of.
+    """
+    if not isinstance(items, pl.DataFrame) or "price_minor" not in items.columns:
+        return
+    if not settings.max_price_ratio:
+        return
+    ledger.look("ratio:price_minor", "price_minor")
+    listed = items.select("item_id", listed="price_minor").filter(pl.col("listed") >= 100)
+    bound = pl.col("listed") * settings.max_price_ratio * pl.col("quantity").fill_null(1).clip(1)
+    dear = (
+        ledger.typed.select("item_id", "price_minor", "quantity")
+        .with_row_index("row")
+        .drop_nulls("price_minor")
+        .join(listed, on="item_id")
+        .filter(pl.col("price_minor") > bound)
+        .sort("row")
+    )
+    if dear.height:
+        _beside(ledger, "listed", dear["row"], dear["listed"].cast(pl.String))
+        text = pl.format(
+            "price_minor is '{}', wanted at most {} times the item's own price of {}",
+            pl.col("price_minor"),
+            pl.lit(f"{settings.max_price_ratio:g}"),
+            pl.col("beside listed"),
+        )
+        mask = mask_of(ledger.raw.height, dear["row"])
+        ledger.quarantine("ratio:price_minor", "price_minor", mask, text)
 
 
 def _in_order(ledger: Ledger) -> pl.DataFrame:
