@@ -77,6 +77,7 @@ class Config:
     max_minutes: float = 60.0
     validate_every: int = 1
     validate_from: int = 1
+    learning_threads: int = 1  # its steps are small: a second thread waits more than it works
     device: str = "auto"  # "cpu", "cuda"; auto: cuda where there is one
 
 
@@ -238,7 +239,6 @@ class Transformer:
         self.config, switched_off = _useful(asked, data)
         config = self.config
         self.device = _device(config.device)
-        torch.set_num_threads(data.threads)
         torch.manual_seed(data.seed)
         items = len(data.items)
         self.shares = calibration.shares(np.bincount(data.sequences.items, minlength=items))
@@ -263,7 +263,7 @@ class Transformer:
             return sampled_softmax(states, table, network.bias, targets, drawn, log_expected)
 
         validate = data.validate
-        with _quick_products():
+        with _learning(config.learning_threads):
             report = train(
                 network,
                 source.epoch,
@@ -301,7 +301,7 @@ class Transformer:
             "local": blend,
             "parameters": sum(p.numel() for p in network.parameters()),
             "device": str(self.device),
-            "threads": data.threads,
+            "threads": config.learning_threads,
             "seed": data.seed,
             **report.as_dict(),
         }
@@ -466,14 +466,16 @@ def _useful(config: Config, data: TrainingData) -> tuple[Config, dict[str, str]]
 
 
 @contextmanager
-def _quick_products() -> Iterator[None]:
-    """Inside, float32 matrix products may compute in bfloat16: half the time while learning."""
-    before = torch.get_float32_matmul_precision()
+def _learning(threads: int) -> Iterator[None]:
+    """Inside, products of float32 may compute in bfloat16 (half the time), on `threads` threads."""
+    precision, before = torch.get_float32_matmul_precision(), torch.get_num_threads()
     torch.set_float32_matmul_precision("medium")
+    torch.set_num_threads(threads)
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(precision)
+        torch.set_num_threads(before)
 
 
 def _device(wanted: str) -> torch.device:
@@ -514,7 +516,7 @@ def _items_of(state: dict[str, Tensor], tag_names: int) -> ItemTable:
 def _fingerprint(data: TrainingData, config: Config) -> str:
     """Digest of everything that decides the weights, for checkpoints."""
     digest = hashlib.sha256(Path(__file__).read_bytes())  # another network, another checkpoint
-    settings = {**asdict(config), "seed": data.seed, "threads": data.threads}
+    settings = {**asdict(config), "seed": data.seed}
     digest.update(json.dumps(settings, sort_keys=True).encode())
     sequences, items = data.sequences, data.items
     for array in (sequences.offsets, sequences.items, sequences.kinds, sequences.times):
