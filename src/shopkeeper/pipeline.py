@@ -100,3 +100,24 @@ def _served(settings: Settings) -> tuple[str, ...]:
     made = ((f"models.{name}", f"evaluations.{name}") for name in _names(settings))
     base = ("clean.items", "clean.events", "features.items", "features.sequences", "indexes.search")
     return (*base, *(asset for pair in made for asset in pair))
+
+
+def mermaid(settings: Settings) -> str:
+    """The loop as a Mermaid flowchart, one box a group of steps, one arrow an asset handed over."""
+    made_by = {asset: step.group for step in steps(settings) for asset in step.makes}
+    arrows: dict[tuple[str, str], set[str]] = {}
+    for step in steps(settings):
+        for asset in step.reads:
+            if (giver := made_by[asset]) != step.group:
+                layer = asset.partition(".")[0] + ".*"
+                arrows.setdefault((giver, step.group), set()).add(layer)
+    lines = ["flowchart LR", "  files[(raw files, SQL)] --> collect"]
+    lines += [
+        f"  {giver} -->|{', '.join(sorted(assets))}| {taker}"
+        for (giver, taker), assets in arrows.items()
+    ]
+    lines += [
+        "  release --> serve([serve: search, recommend])",
+        "  serve -->|events, item writes| collect",
+    ]
+    return "\n".join(lines)

@@ -137,7 +137,7 @@ def _stale(state: dict[str, Any]) -> bool:
     if state["last_ok"] is None:
         return True
     age = datetime.now(UTC) - datetime.fromisoformat(state["last_ok"])
-    return age.total_seconds() > STALE_ROUNDS * state.get("every_seconds", 0.0)
+    return bool(age.total_seconds() > STALE_ROUNDS * state["every_seconds"])
 
 
 def message(form: str, text: str) -> dict[str, Any]:

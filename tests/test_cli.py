@@ -1,0 +1,125 @@
+"""The command line says what happened in one line, and what to do next where it cannot."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shopkeeper import cli
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def shopkeeper(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the command in this process: (exit code, standard output, standard error)."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["shopkeeper", *arguments])
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "shop.toml").write_text('models = ["popularity", "item_knn"]\nbuckets = 2\n')
+    events = [f"u{n % 9},i{n * 7 % 11}" for n in range(99)]
+    (folder / "user_behavior.csv").write_text("\n".join(["user_id,item_id", *events]) + "\n")
+    items = [f"i{n},lamp {n}" for n in range(11)]
+    (folder / "item_data.csv").write_text("\n".join(["item_id,title", *items]) + "\n")
+    return folder
+
+
+def test_the_loop_and_what_can_be_asked_after_it(
+    shopkeeper: Run, workspace: Path, tmp_path: Path
+) -> None:
+    here = ("--shop", str(workspace))
+    code, told, error = shopkeeper("recommend", "--user", "u1", *here)
+    assert code == 3
+    assert "shopkeeper run" in error
+    code, told, _ = shopkeeper("run", *here, "--json")
+    assert code == 0
+    result = json.loads(told)
+    assert {"run_id", "assets", "leaderboard", "release"} <= set(result)
+    assert {"model", "metrics", "train_seconds"} <= set(result["leaderboard"][0])
+    assert {"HR@10", "NDCG@10", "recall@20", "precision@10", "f1@10"} <= set(
+        result["leaderboard"][0]["metrics"]
+    )
+    assert set(result["assets"]["raw.events"]) == {"version", "rows", "seconds"}
+    for words in (
+        ("status",), ("leaderboard",), ("quality",), ("quality", "events"), ("quarantine", "ls"),
+        ("assets", "ls"), ("assets", "show", "clean.events"), ("assets", "history", "clean.events"),
+        ("assets", "preview", "clean.events"), ("assets", "lineage", "models.item_knn"),
+        ("release", "ls"), ("release", "show"), ("recommend", "--user", "u1"), ("search", "lamp"),
+        ("clients", "ls"), ("quarantine", "show", "events"),
+    ):  # fmt: skip
+        code, _, error = shopkeeper(*words, *here)
+        assert code == 0, (words, error)
+        code, as_json, _ = shopkeeper(*words, *here, "--json")
+        assert code == 0
+        json.loads(as_json)
+    code, told, _ = shopkeeper("recommend", "--user", "u1", "-k", "3", *here, "--json")
+    assert len(json.loads(told)["items"]) == 3
+    out = tmp_path / "all.csv"
+    code, told, _ = shopkeeper("recommend", "--all", "--out", str(out), "-k", "2", *here)
+    assert code == 0
+    assert len(out.read_text().splitlines()) == 1 + 9 * 2
+    code, told, _ = shopkeeper(
+        "assets", "export", "clean.events", "--out", str(tmp_path / "e.parquet"), *here
+    )
+    assert code == 0
+    code, told, _ = shopkeeper("clients", "add", "backend", *here, "--json")
+    assert json.loads(told)["key"].startswith("sk_")
+    assert shopkeeper("clients", "revoke", "backend", *here)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("run",), 2, "make one with: shopkeeper init"),
+        (("status",), 2, "shop.toml"),
+        (("search", "x"), 2, "shop.toml"),
+        (("clients", "ls"), 2, "shopkeeper init"),
+    ],
+)
+def test_an_empty_folder_is_told_with_the_next_step(
+    shopkeeper: Run, tmp_path: Path, words: tuple[str, ...], code: int, says: str
+) -> None:
+    found, _, error = shopkeeper(*words, "--shop", str(tmp_path))
+    assert (found, error.count("\n")) == (code, 1)
+    assert says in error
+
+
+def test_init_makes_a_workspace_once(shopkeeper: Run, tmp_path: Path) -> None:
+    assert shopkeeper("init", str(tmp_path / "new"))[0] == 0
+    code, _, error = shopkeeper("init", str(tmp_path / "new"))
+    assert code == 2
+    assert "there is a shop.toml here already" in error
+    code, _, error = shopkeeper("run", "--shop", str(tmp_path / "new"))
+    assert code == 2
+    assert "no data found" in error
+
+
+def test_an_error_as_json_has_the_one_shape(shopkeeper: Run, tmp_path: Path) -> None:
+    _, told, _ = shopkeeper("status", "--shop", str(tmp_path), "--json")
+    assert set(json.loads(told)["error"]) == {"code", "message", "where", "next"}
+
+
+def test_an_unknown_key_names_the_nearest_known_one(shopkeeper: Run, tmp_path: Path) -> None:
+    (tmp_path / "shop.toml").write_text("[trainin]\nseed = 1\n")
+    assert (
+        "unknown key; did you mean 'training'?" in shopkeeper("status", "--shop", str(tmp_path))[2]
+    )
+    (tmp_path / "shop.toml").write_text("[[sources]]\ntable='events'\npath='x'\nencodng='gbk'\n")
+    assert "did you mean 'encoding'?" in shopkeeper("status", "--shop", str(tmp_path))[2]

@@ -1,0 +1,173 @@
+"""`run --every`: what everybody can see of how it goes, and that it stops when asked."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from shopkeeper import schedule
+from shopkeeper.assets import durable
+from shopkeeper.errors import InputError, NotReady
+from shopkeeper.schedule import message, read, run_every, seconds_of
+
+TOML = 'models = ["popularity"]\nbuckets = 2\n'
+
+
+class Hook(BaseHTTPRequestHandler):
+    """A real webhook that remembers what it was told."""
+
+    told: ClassVar[list[dict[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        Hook.told.append(json.loads(body))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def hook() -> Iterator[str]:
+    Hook.told.clear()
+    server = HTTPServer(("127.0.0.1", 0), Hook)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "shop.toml").write_text(TOML)
+    events = [f"u{n % 7},i{n % 5}" for n in range(70)]
+    (tmp_path / "user_behavior.csv").write_text("\n".join(["user_id,item_id", *events]) + "\n")
+    (tmp_path / "item_data.csv").write_text(
+        "item_id\n" + "\n".join(f"i{n}" for n in range(5)) + "\n"
+    )
+    return tmp_path
+
+
+def rounds(folder: Path, count: int = 1, every: float = 0.01) -> tuple[int, list[str]]:
+    said: list[str] = []
+    code = run_every(
+        folder, every, lambda shop: shop.run(scheduled=True), say=said.append, rounds=count
+    )
+    return code, said
+
+
+def test_a_round_that_went_well_says_when_and_what_serves(folder: Path) -> None:
+    code, said = rounds(folder, every=3600)
+    state = read(folder)
+    assert code == 0
+    assert state is not None
+    assert (state["failures"], state["error"], state["stale"]) == (0, None, False)
+    assert state["release"] in said[0]
+
+
+def test_a_failure_is_the_exit_code_and_reaches_the_webhook_once_and_so_does_its_end(
+    folder: Path, hook: str
+) -> None:
+    with (folder / "shop.toml").open("a") as file:
+        file.write(f'[schedule]\nwebhook = "{hook}"\n')
+    good = (folder / "user_behavior.csv").read_text()
+    (folder / "user_behavior.csv").write_text("nobody,knows\n1,2\n")
+    code, _ = rounds(folder, count=3)
+    state = read(folder)
+    assert code == InputError.exit_code
+    assert state is not None
+    assert state["failures"] == 3
+    assert "no column" in state["error"] or "user_id" in state["error"]
+    assert len(Hook.told) == 1
+    assert "the loop failed" in Hook.told[0]["text"]
+    (folder / "user_behavior.csv").write_text(good)
+    assert rounds(folder)[0] == 0
+    assert "well again after 3 failures" in Hook.told[-1]["text"]
+
+
+def test_robots_of_dingtalk_and_wecom_get_their_own_form() -> None:
+    for form in ("dingtalk", "wecom"):
+        told = message(form, "hello")
+        assert told["msgtype"] == "text"
+        assert told["text"]["content"].endswith("hello")
+    assert message("generic", "hello")["text"] == "hello"
+
+
+def test_models_younger_than_they_may_be_are_left_alone_but_new_events_serve(folder: Path) -> None:
+    rounds(folder)
+    with (folder / "user_behavior.csv").open("a") as file:
+        file.write("new,i1\nnew,i2\nnew,i3\n")
+    from shopkeeper.shop import Shop
+
+    with Shop.open(folder) as shop:
+        before = shop.assets.current("models.popularity").id
+        release = shop.status()["release"]
+    rounds(folder)
+    with Shop.open(folder) as shop:
+        assert shop.assets.current("models.popularity").id == before
+        assert shop.status()["release"] != release
+        assert "new" in shop.service.trace(shop.service.recommend(user_id="new").answer_id)["request"].values()  # fmt: skip
+
+
+def test_a_round_beside_another_run_waits_for_the_next_and_is_no_failure(folder: Path) -> None:
+    rounds(folder)
+    with durable.lock(folder / "store" / "run.lock", wait=False):
+        code, said = rounds(folder)
+    assert code == 0
+    assert "another run is at work" in said[0]
+
+
+def test_a_span_of_time_is_a_number_and_a_unit() -> None:
+    assert [seconds_of(text) for text in ("30s", "15m", "1.5h", "1d")] == [30, 900, 5400, 86400]
+    for text in ("15", "0m", "soon", "-1m"):
+        with pytest.raises(InputError, match="is no span of time; write e"):
+            seconds_of(text)
+
+
+def test_what_never_went_well_or_not_for_long_is_stale(folder: Path) -> None:
+    path = folder / "store" / schedule.FILE
+    old = {
+        "last_ok": "2026-01-01T00:00:00+00:00",
+        "every_seconds": 60,
+        "failures": 0,
+        "error": None,
+    }
+    for state in (old, old | {"last_ok": None}):
+        durable.write_bytes(path, json.dumps(state).encode())
+        found = read(folder)
+        assert found is not None
+        assert found["stale"]
+
+
+@pytest.mark.slow
+def test_sigterm_ends_it_after_the_round_with_exit_code_0(folder: Path) -> None:
+    command = [sys.executable, "-c", "from shopkeeper.cli import main; main()"]
+    child = subprocess.Popen(
+        [*command, "run", "--shop", str(folder), "--every", "1h"], stderr=subprocess.PIPE, text=True
+    )
+    assert child.stderr is not None
+    with child.stderr:
+        assert "done in" in child.stderr.readline()
+        began = time.monotonic()
+        os.kill(child.pid, signal.SIGTERM)
+        assert child.wait(timeout=30) == 0
+        assert time.monotonic() - began < 30
+
+
+def test_no_shop_is_told_with_the_next_step(tmp_path: Path) -> None:
+    code, said = rounds(tmp_path)
+    assert code == 2
+    assert "make one with: shopkeeper init" in said[0]
+    assert NotReady.exit_code == 3
