@@ -5,6 +5,8 @@ read as its first occurrence; an hour that it skips in spring is read with the o
 change, so 02:30 becomes 03:30. What is no time stays as it was, for clean/ to name.
 """
 
+from functools import cache
+
 import polars as pl
 
 INSTANT = pl.Datetime("us", "UTC")
@@ -12,6 +14,8 @@ PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
 
 # Tried in this order, the one that reads the first value first. %#z takes "+08", "+0800", "+08:00".
 LOCAL = (
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%dT%H:%M:%S",
     "%Y-%m-%d %H:%M:%S%.f",
     "%Y-%m-%dT%H:%M:%S%.f",
     "%Y-%m-%d %H:%M",
@@ -21,6 +25,7 @@ LOCAL = (
 )
 DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%Y%m%d")
 WITH_OFFSET = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z")
+CANONICAL = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"
 DIGITS = {10: 1_000_000, 13: 1_000, 16: 1}  # digits of an epoch of today -> microseconds in one
 
 
@@ -61,8 +66,14 @@ def instants(text: pl.Series, unit: str | None, timezone: str) -> pl.Series:
 
 def canonical(text: pl.Series, unit: str | None, timezone: str) -> pl.Series:
     """Text -> "2026-01-31T09:30:00.000000Z"; what cannot be read stays as it was."""
+    sample = text.drop_nulls().head(1)
+    if unit is None and sample.str.contains(CANONICAL).all() and text.str.contains(CANONICAL).all():
+        return text
     found = instants(text, unit, timezone)
-    return pl.select(pl.coalesce(spelled(found), text).alias(text.name)).to_series()
+    made = spelled(found).alias(text.name)
+    if found.null_count() == text.null_count():
+        return made
+    return pl.select(pl.coalesce(made, text).alias(text.name)).to_series()
 
 
 def spelled(instant: pl.Series) -> pl.Series:
@@ -78,7 +89,6 @@ def spelled(instant: pl.Series) -> pl.Series:
     frame = pl.DataFrame({"day": day, "second": second, "fraction": fraction})
     days = frame.select(pl.col("day").unique().drop_nulls())
     days = days.with_columns(pl.col("day").cast(pl.Date).dt.to_string("%Y-%m-%d").alias("date"))
-    clock = pl.Series([f"T{s // 3600:02}:{s // 60 % 60:02}:{s % 60:02}" for s in range(86_400)])
     if fraction.max() in (0, None):
         tail = pl.lit(".000000Z")
     else:
@@ -87,10 +97,16 @@ def spelled(instant: pl.Series) -> pl.Series:
     return frame.select(
         pl.concat_str(
             pl.col("day").replace_strict(days["day"], days["date"], return_dtype=pl.String),
-            pl.lit(clock).gather(pl.col("second")),
+            pl.lit(_clock()).gather(pl.col("second")),
             tail,
         )
     ).to_series()
+
+
+@cache
+def _clock() -> pl.Series:
+    """ "T00:00:00" … "T23:59:59" by the second of the day."""
+    return pl.Series([f"T{s // 3600:02}:{s // 60 % 60:02}:{s % 60:02}" for s in range(86_400)])
 
 
 def _epoch(text: pl.Series, micros: int) -> pl.Series:
