@@ -38,7 +38,7 @@ def catalogue() -> pl.DataFrame:
     )
 
 
-def behaviour() -> pl.DataFrame:
+def made_behaviour() -> pl.DataFrame:
     """40 users of each taste, each looking at six items of it; every tenth buys."""
     draw = np.random.default_rng(1)
     rows = []
@@ -64,9 +64,15 @@ def behaviour() -> pl.DataFrame:
 
 
 @pytest.fixture(scope="session")
+def behaviour() -> pl.DataFrame:
+    """40 users of each taste, each looking at six items of it; every tenth buys."""
+    return made_behaviour()
+
+
+@pytest.fixture(scope="session")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of models fitted on `behaviour`, and of a search index."""
-    events = behaviour()
+    events = made_behaviour()
     index = {item: row for row, item in enumerate(ITEMS)}
     users = events["user_id"].unique(maintain_order=True).to_list()
     sequences = pack(users, [6] * len(users), [index[i] for i in events["item_id"]])
@@ -94,7 +100,7 @@ def release(fitted: dict[str, Path]) -> Callable[..., str]:
             models={name: fitted[name] for name in models},
             item_table=bare(ITEMS),
             items=catalogue(),
-            events=behaviour(),
+            events=made_behaviour(),
             search=fitted["search"],
             versions={"models.item_knn": "v1", "clean.events": "v1"},
             **more,  # type: ignore[arg-type]

@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from shopkeeper.assets.durable import lock, make_folder, sync_tree, write_bytes
+from shopkeeper.assets.durable import lock, make_folder, sync_folder, sync_tree, write_bytes
 from shopkeeper.errors import InputError, NotFound, NotReady
 from shopkeeper.features.items import ItemTable
+from shopkeeper.features.sequences import pack
 from shopkeeper.models import registry
 from shopkeeper.models.protocol import Model
 from shopkeeper.recommend.catalogue import Catalogue
@@ -96,6 +97,7 @@ def build(
     events_position: int = 0,
     items_position: int = 0,
     history: int = 200,
+    workspace: Path | None = None,
 ) -> str:
     """Make a release folder below `store` (the workspace's store/releases); returns its id.
 
@@ -113,8 +115,9 @@ def build(
         versions: asset name -> version id of everything that went in.
         events_position: seq of the online event log up to which `events` holds it; likewise items.
         history: newest events kept of each user.
+        workspace: where a user's own model classes are looked for.
     Raises:
-        InputError: a model has another number of items than the vocabulary.
+        InputError: a model scores another number of items than the vocabulary has.
     """
     vocabulary = item_table.vocabulary.ids
     now = datetime.now(UTC)
@@ -150,13 +153,25 @@ def build(
         )
         text = json.dumps(manifest.__dict__, indent=1, ensure_ascii=False)
         (making / "manifest.json").write_text(text + "\n", encoding="utf-8")
+        for name in models:
+            _check_width(name, registry.load(making / "models" / name, workspace), len(vocabulary))
         sync_tree(making)
         making.rename(store / release)
-        sync_tree(store / release / "histories")
+        sync_folder(store)
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
         raise
     return release
+
+
+def _check_width(name: str, model: Model, items: int) -> None:
+    width = model.scores(pack([""], [0], np.zeros(0))).shape[1]
+    if width != items:
+        raise InputError(
+            f"model {name} scores {width:,} items, the vocabulary has {items:,}",
+            where="release",
+            next="train the models again: shopkeeper train",
+        )
 
 
 def link_tree(source: Path, target: Path) -> None:
@@ -423,19 +438,3 @@ def _known(store: Path, release: str) -> Path:
             f"no release {release!r}", where=str(store), next="see them with: shopkeeper release ls"
         )
     return folder
-
-
-def check_models(release: Release) -> None:
-    """InputError where a model's width is not that of the vocabulary."""
-    empty = np.zeros(0)
-    from shopkeeper.features.sequences import pack
-
-    for name, model in release.models.items():
-        width = model.scores(pack([""], [0], empty)).shape[1]
-        if width != release.catalogue.model_items:
-            raise InputError(
-                f"model {name} scores {width:,} items, the vocabulary has "
-                f"{release.catalogue.model_items:,}",
-                where=release.id,
-                next="train the models again: shopkeeper train",
-            )
