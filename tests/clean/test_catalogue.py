@@ -3,10 +3,19 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
-from shopkeeper.clean import clean_images, clean_items, clean_shops, clean_users, known_ids
+from shopkeeper.assets import contracts
+from shopkeeper.clean import (
+    Cleaned,
+    clean_images,
+    clean_items,
+    clean_shops,
+    clean_users,
+    known_ids,
+)
 
 Rows = Callable[..., pl.DataFrame]
 Raw = Callable[[str, list[dict[str, Any]]], pl.DataFrame]
@@ -126,3 +135,40 @@ def test_images_keep_their_bytes_and_a_file_stands_once(raw: Raw) -> None:
     cleaned = clean_images(frame)
     assert cleaned.clean["content"].to_list() == [b"1"]
     assert (cleaned.merged, cleaned.quarantine["rule"].to_list()) == (1, ["range:width"])
+
+
+WORDS = (
+    None, "", " ", "null", "NaN", "-1", "0", "3.0", "1e400", "9" * 40, "true", "??", "{}", "[]", "{",
+    '{"a": NaN}', '{"a": 1, "a": 2}', "2026-01-01T00:00:00.000000Z", "0000-00-00", "昨天", "i1", "\x00",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("table", ["items", "users", "shops", "images"])
+def test_whatever_stands_in_the_cells_nothing_raises_and_every_row_is_accounted_for(
+    raw: Raw, now: datetime, table: str, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    names = contracts.built_in(table).names
+    rows = [
+        {
+            name: WORDS[word]
+            for name, word in zip(names, rng.integers(0, len(WORDS), len(names)), strict=True)
+        }
+        for _ in range(200)
+    ]
+    frame = raw(table, rows)
+    clean: dict[str, Callable[[pl.DataFrame], Cleaned]] = {
+        "items": lambda f: clean_items(f, now=now, shops=pl.Series(["i1"])),
+        "users": lambda f: clean_users(f, now=now),
+        "shops": clean_shops,
+        "images": clean_images,
+    }
+    first = clean[table](frame)
+    assert frame.height == first.clean.height + first.merged + first.quarantine.height
+    key = {"items": "item_id", "users": "user_id", "shops": "shop_id", "images": "file_path"}[table]
+    assert first.clean[key].is_unique().all()
+    assert first.clean[key].null_count() == 0
+    again = clean[table](frame.sample(fraction=1.0, shuffle=True, seed=1))
+    assert again.clean.equals(first.clean)
+    assert (again.merged, again.repaired) == (first.merged, first.repaired)

@@ -63,14 +63,15 @@ def clean_events(
         clean sorted by user_id, ts, seq. The same whatever the order or chunks of `raw`.
     """
     settings = settings or CleanSettings()
-    contract = contract or contracts.built_in("events")
-    ledger = open_ledger(ASSET, raw, contract)
-    _repair_returns(ledger)
-    apply(ledger, contracts.rules(contract))
-    _limit(ledger, settings)
-    _times(ledger, settings, now, has_time)
-    _references(ledger, items, shops, settings)
-    _beside_list_price(ledger, items, settings)
+    ledger = check_rows(
+        raw,
+        items=items,
+        shops=shops,
+        settings=settings,
+        now=now,
+        has_time=has_time,
+        contract=contract or contracts.built_in("events"),
+    )
     rows = _in_order(ledger)
     rows, merged = _merge_ids(ledger, rows)
     exact, resent = _repeats(ledger, rows, settings)
@@ -83,6 +84,27 @@ def clean_events(
     ledger.notice("duplicate:resent", "event_id", int(again.sum()))
     merged += int(exact.sum()) + int(again.sum())
     return ledger.close(rows.filter(keep).drop("row"), merged)
+
+
+def check_rows(
+    raw: pl.DataFrame | pl.LazyFrame,
+    *,
+    items: pl.Series | pl.DataFrame | None,
+    shops: pl.Series | None,
+    settings: CleanSettings,
+    now: datetime,
+    has_time: bool,
+    contract: Contract,
+) -> Ledger:
+    """All that can be said of a row by itself; arguments as of `clean_events`."""
+    ledger = open_ledger(ASSET, raw, contract)
+    _repair_returns(ledger)
+    apply(ledger, contracts.rules(contract))
+    _limit(ledger, settings)
+    _times(ledger, settings, now, has_time)
+    _references(ledger, items, shops, settings)
+    _beside_list_price(ledger, items, settings)
+    return ledger
 
 
 def _repair_returns(ledger: Ledger) -> None:
