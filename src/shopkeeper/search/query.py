@@ -33,6 +33,7 @@ class Concept:
     joined: tuple[str, ...] = ()  # with its neighbour as one word: each of the two counts half
     han: bool = False
     known: bool = True  # False: no item has it
+    recut: bool = False  # Chinese that items have too, but cut into other words
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,8 @@ def _forms(group: Sequence[tokens.Word], look: "_Look") -> list[Concept]:
 def _chinese(whole: tokens.Word, parts: Sequence[tokens.Word], look: "_Look") -> list[Concept]:
     if len(whole.text) == 1 or look.known(whole.text):
         return [Concept(whole.text, (whole.text,), han=True)]
+    if look.side_by_side(whole.text):
+        return [Concept(whole.text, (whole.text,), han=True, recut=True)]
     known = [part for part in parts if look.known(part.text)]
     if known:
         return [Concept(part.text, (part.text,), han=True) for part in known]
@@ -165,6 +168,11 @@ class _Look:
     def known(self, term: str) -> bool:
         """Has any item this word?"""
         return any(self._searcher.doc_freq(name, term) for name in WORD_FIELDS)
+
+    def side_by_side(self, chinese: str) -> bool:
+        """Has any item these characters in this order, however they are cut there?"""
+        query = Query.phrase_query(self._schema, "characters", list(chinese))
+        return bool(self._searcher.search(query, 1, count=False).hits)
 
     def adjacent(self, phrase: Sequence[str]) -> bool:
         """Has any item these words side by side, in its title or description?"""

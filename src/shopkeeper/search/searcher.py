@@ -26,6 +26,9 @@ FILL = 100
 """where fewer items than this match all words, items that match some follow, up to this many"""
 WINDOW = 200
 """best items among which personal boosts may change the order"""
+POSTINGS = 100_000
+"""entries of the index that a search for some of the words may walk; beyond, the most frequent words
+still score but no longer bring items in (of a million items, "black" alone finds nothing worth it)"""
 FACET_VALUES = 20
 MAX_K = 1_000
 SORTS = {
@@ -90,9 +93,12 @@ class _Snapshot:
     searcher: tantivy.Searcher
     schema: tantivy.Schema
 
-    def count(self, query: Query) -> int:
-        found: Any = self.searcher.search(query, 1)  # its type lacks `count`
-        return int(found.count)
+    def best(self, query: Query, limit: int) -> int:
+        """How many match, counted up to `limit`."""
+        return len(self.searcher.search(query, limit, count=False).hits)
+
+    def phrase(self, name: str, words: Sequence[str]) -> Query:
+        return Query.phrase_query(self.schema, name, list(words))
 
     def term(self, name: str, text: str) -> Query:
         return Query.term_query(self.schema, name, text)
@@ -184,31 +190,36 @@ class Searcher:
         now = self._snapshot
         allowed = _filters(filters or {}, now)
         wanted = self._understand(query, now)
-        every, some = self._queries_of(wanted, allowed, now)
-        full = now.count(every) if every is not None else 0
         start = (page - 1) * k
-        if every is not None and some is not None and (full or now.count(some)):
-            matching = every if full else some
-            if sort != "relevance":
-                total = full or min(FILL, now.count(some))
-                found = _sorted(now, matching, total, sort, start, k, whole=bool(full))
+        if wanted.concepts:
+            every = _only(self._matching(wanted.concepts, (), Occur.Must, now), allowed)
+            full, facets = _counted(now, every)
+            if full >= FILL:
+                total = full
+                ranked = _only(self._scored(wanted, Occur.Must, now), allowed)
             else:
-                total = full if full >= FILL else max(full, min(FILL, now.count(some)))
-                ranked = every if full >= FILL else some
+                ranked = _only(self._scored(wanted, Occur.Should, now), allowed)
+                total = max(full, now.best(ranked, FILL))
+            if total and sort == "relevance":
                 found = _ranked(now, ranked, total, start, k, boost or {})
-            stage = "all" if min(start + k, total) <= full else "any"
-            return SearchResult(
-                found,
-                total,
-                _facets(now, matching),
-                "fuzzy" if wanted.corrected else stage,
-                wanted.corrected,
-            )
-        matching = _only(Query.all_query(), allowed)
-        total = now.count(matching)
-        by = sort if sort != "relevance" else "popular"
-        found = _sorted(now, matching, total, by, start, k, whole=True)
-        return SearchResult(found, total, _facets(now, matching), "popular")
+            elif full:
+                total = full
+                found = _sorted(now, every, total, sort, start, k)
+            else:
+                found = _best_sorted(now, ranked, total, sort, start, k)
+            if total:
+                stage = "all" if min(start + k, total) <= full else "any"
+                if not full:
+                    bringing, lone = _affordable(wanted.concepts, now)
+                    any_word = self._matching(bringing, lone, Occur.Should, now)
+                    _, facets = _counted(now, _only(any_word, allowed))
+                if wanted.corrected:
+                    stage = "fuzzy"
+                return SearchResult(found, total, facets, stage, wanted.corrected)
+        everything = _only(Query.all_query(), allowed)
+        total, facets = _counted(now, everything)
+        found = _sorted(now, everything, total, sort, start, k)
+        return SearchResult(found, total, facets, "popular")
 
     def _understand(self, query: str, now: _Snapshot) -> Wanted:
         return understand(
@@ -220,54 +231,76 @@ class Searcher:
     # short text that is all about the word wins, whichever it is. What makes the order on top of
     # that: all words somewhere, all words in the texts that name the item, the words side by side,
     # and the query's product word being what the title names (a mouse pad is no mouse).
-    def _queries_of(
-        self, wanted: Wanted, allowed: Sequence[Query], now: _Snapshot
-    ) -> tuple[Query | None, Query | None]:
-        """(all words, any word), both scored and filtered; (None, None) for a query without words."""
-        concepts = wanted.concepts
-        if not concepts:
-            return None, None
-        scored = [self._scored(concept, now, _FIELDS) for concept in concepts]
-        all_of = Query.boolean_query([(Occur.Must, part) for part in scored])
-        loose = [
-            Query.boost_query(now.term("characters", character), self._weights.character)
-            for character in dict.fromkeys("".join(c.text for c in concepts if c.han))
-        ]
-        any_of = Query.boolean_query([(Occur.Should, part) for part in (*scored, *loose)])
-        extra = self._extras(wanted, now)
+    def _scored(self, wanted: Wanted, occur: Occur, now: _Snapshot) -> Query:
+        """Items with all words (Must) or any (Should), with their score."""
         weights = self._weights
-        if len(concepts) > 1:
-            extra_any = [*extra, Query.const_score_query(all_of, weights.all_words)]
+        concepts = wanted.concepts
+        extra = self._extras(wanted, now)
+        if occur == Occur.Must:
+            bringing, lone = list(concepts), list[str]()
         else:
-            extra_any = extra
-        return _only(all_of, allowed, extra), _only(any_of, allowed, extra_any)
+            bringing, lone = _affordable(concepts, now)
+            frequent = [concept for concept in concepts if concept not in bringing]
+            extra += [self._concept(concept, now) for concept in frequent]
+            if len(concepts) > 1:
+                every = self._matching(concepts, (), Occur.Must, now)
+                extra.append(Query.const_score_query(every, weights.all_words))
+        matching = [(occur, self._concept(concept, now)) for concept in bringing]
+        matching += [
+            (occur, Query.boost_query(now.term("characters", one), weights.character))
+            for one in lone
+        ]
+        return Query.boolean_query(
+            [
+                (Occur.Must, Query.boolean_query(matching)),
+                *((Occur.Should, part) for part in extra),
+            ]
+        )
 
-    def _scored(self, concept: Concept, now: _Snapshot, fields: Sequence[str]) -> Query:
+    def _matching(
+        self, concepts: Sequence[Concept], lone: Sequence[str], occur: Occur, now: _Snapshot
+    ) -> Query:
+        """Items with all of the concepts (Must) or any (Should), unscored: cheap to count."""
+        matching = [(occur, self._any_form(concept, now, _FIELDS)) for concept in concepts]
+        matching += [(occur, now.term("characters", one)) for one in lone]
+        return Query.boolean_query(matching)
+
+    def _concept(self, concept: Concept, now: _Snapshot) -> Query:
         """One concept: its best form in its best field."""
         weights = self._weights
         forms: list[Query] = []
-        for name in fields:
+        for name in _FIELDS:
             weight = getattr(weights, name)
             forms += [Query.boost_query(now.term(name, t), weight) for t in concept.terms]
             forms += [Query.boost_query(now.term(name, t), weight / 2) for t in concept.joined]
             forms += [
-                Query.boost_query(Query.phrase_query(now.schema, name, list(p)), weight / 2)
-                for p in concept.phrases
+                Query.boost_query(now.phrase(name, phrase), weight / 2)
+                for phrase in concept.phrases
             ]
-        if concept.han and len(concept.text) == 1:
+        if concept.recut:
+            recut = now.phrase("characters", concept.text)
+            forms.append(Query.boost_query(recut, weights.characters))
+        elif concept.han and len(concept.text) == 1:
             single = now.term("characters", concept.text)
             forms.append(Query.boost_query(single, weights.character))
-        elif concept.han:  # the same characters, cut into other words there
-            side_by_side = Query.phrase_query(now.schema, "characters", list(concept.text))
-            forms.append(Query.boost_query(side_by_side, weights.characters))
         return Query.disjunction_max_query(forms)
+
+    def _any_form(self, concept: Concept, now: _Snapshot, fields: Sequence[str]) -> Query:
+        """One concept in any form, in any of the fields, unscored."""
+        forms = [now.term(name, t) for name in fields for t in (*concept.terms, *concept.joined)]
+        forms += [now.phrase(name, phrase) for name in fields for phrase in concept.phrases]
+        if concept.recut:
+            forms.append(now.phrase("characters", concept.text))
+        elif concept.han and len(concept.text) == 1:
+            forms.append(now.term("characters", concept.text))
+        return Query.boolean_query([(Occur.Should, form) for form in forms])
 
     def _extras(self, wanted: Wanted, now: _Snapshot) -> list[Query]:
         """What lifts an item that matches, and lets none in."""
         weights = self._weights
         concepts = wanted.concepts
         named = Query.boolean_query(
-            [(Occur.Must, self._scored(concept, now, _NAMING)) for concept in concepts]
+            [(Occur.Must, self._any_form(concept, now, _NAMING)) for concept in concepts]
         )
         extra = [Query.const_score_query(named, weights.all_named)]
         if wanted.head is not None:
@@ -276,11 +309,9 @@ class Searcher:
                 Query.const_score_query(now.term("head", wanted.head), weights.head * rarity)
             )
         if len(concepts) > 1:
-            phrase = [concept.terms[0] for concept in concepts]
+            together = [concept.terms[0] for concept in concepts]
             extra += [
-                Query.const_score_query(
-                    Query.phrase_query(now.schema, name, list(phrase)), weights.phrase
-                )
+                Query.const_score_query(now.phrase(name, together), weights.phrase)
                 for name in ("title", "description")
             ]
         return extra
@@ -360,13 +391,12 @@ def _rarity(now: _Snapshot, name: str, term: str) -> float:
     return math.log1p((now.searcher.num_docs - frequency + 0.5) / (frequency + 0.5))
 
 
-def _only(matching: Query, allowed: Sequence[Query], extra: Sequence[Query] = ()) -> Query:
-    """`matching` within `allowed`; filters leave the score alone, `extra` only adds to it."""
+def _only(matching: Query, allowed: Sequence[Query]) -> Query:
+    """`matching` within `allowed`; filters leave the score alone."""
     return Query.boolean_query(
         [
             (Occur.Must, matching),
             *((Occur.Must, Query.const_score_query(part, 0.0)) for part in allowed),
-            *((Occur.Should, part) for part in extra),
         ]
     )
 
@@ -399,28 +429,56 @@ def _ranked(
 
 
 def _sorted(
-    now: _Snapshot, query: Query, total: int, sort: str, start: int, k: int, *, whole: bool
+    now: _Snapshot, query: Query, total: int, sort: str, start: int, k: int
 ) -> list[tuple[str, float]]:
-    """Hits start .. start + k in the order of a field; items without it come last.
-
-    Args:
-        whole: sort all that match; else the best `total` of them.
-    """
+    """Hits start .. start + k of all that match, in the order of a field; without it: last."""
     name, order = SORTS.get(sort, ("popularity", Order.Desc))
     depth = min(total, start + k)
     if depth <= start:
         return []
-    if whole:
-        found = now.searcher.search(
-            query, depth - start, count=False, offset=start, order_by_field=name, order=order
-        ).hits
-        return [(item, 0.0) for item in _ids(now, [at for _, at in found])]
+    found = now.searcher.search(
+        query, depth - start, count=False, offset=start, order_by_field=name, order=order
+    ).hits
+    return [(item, 0.0) for item in _ids(now, [at for _, at in found])]
+
+
+def _best_sorted(
+    now: _Snapshot, query: Query, total: int, sort: str, start: int, k: int
+) -> list[tuple[str, float]]:
+    """The same of the best `total` by score."""
+    if not total:
+        return []
+    name, order = SORTS[sort]
     best = [at for _, at in now.searcher.search(query, total, count=False).hits]
     values = now.searcher.fast_field_values(name, best)
     sign = -1.0 if order == Order.Desc else 1.0
     keys = [math.inf if value is None else sign * value for value in values]
     ranks = sorted(range(len(best)), key=lambda at: keys[at])
-    return [(item, 0.0) for item in _ids(now, [best[at] for at in ranks[start:depth]])]
+    return [(item, 0.0) for item in _ids(now, [best[at] for at in ranks[start : start + k]])]
+
+
+def _affordable(concepts: Sequence[Concept], now: _Snapshot) -> tuple[list[Concept], list[str]]:
+    """The rarest concepts, one at least, then single Chinese characters, within POSTINGS."""
+    costs = {
+        concept: sum(
+            now.searcher.doc_freq(name, term)
+            for name in _FIELDS
+            for term in (*concept.terms, *concept.joined)
+        )
+        for concept in concepts
+    }
+    spent = 0
+    bringing: list[Concept] = []
+    for concept in sorted(concepts, key=lambda one: costs[one]):
+        spent += costs[concept]
+        if not bringing or spent <= POSTINGS:
+            bringing.append(concept)
+    lone = []
+    for one in dict.fromkeys("".join(c.text for c in concepts if c.han)):
+        spent += now.searcher.doc_freq("characters", one)
+        if spent <= POSTINGS:
+            lone.append(one)
+    return bringing, lone
 
 
 def _filters(filters: Mapping[str, Any], now: _Snapshot) -> list[Query]:
@@ -468,16 +526,17 @@ def _bounds(name: str, wanted: Any) -> tuple[int | None, int | None]:
     )
 
 
-def _facets(now: _Snapshot, matching: Query) -> dict[str, Any]:
-    """How the matching items spread: counts by value, most frequent first, and the price range."""
+def _counted(now: _Snapshot, matching: Query) -> tuple[int, dict[str, Any]]:
+    """How many match, and how they spread: counts by value, most frequent first; price range."""
     wanted: dict[str, Any] = {
         name: {"terms": {"field": f"{name}_is", "size": FACET_VALUES}} for name in FACETS
     }
     wanted["price"] = {"stats": {"field": "price_minor"}}
+    wanted["items"] = {"value_count": {"field": "prior"}}  # which every item has
     found = now.searcher.aggregate(matching, wanted)
     facets: dict[str, Any] = {
         name: {bucket["key"]: bucket["doc_count"] for bucket in found[name]["buckets"]}
         for name in FACETS
     }
     facets["price"] = {"min": found["price"]["min"], "max": found["price"]["max"]}
-    return facets
+    return int(found["items"]["value"]), facets
