@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -128,23 +129,30 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+@pytest.fixture(scope="session")
+def server_folder() -> Iterator[Path]:
+    """A folder that a server may own: pytest's own are closed to every other user."""
+    folder = Path(tempfile.mkdtemp(prefix="shopkeeper-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _as(user: str, folder: Path) -> list[str]:
     """The prefix that runs a server without root's rights (both refuse to be root)."""
     if os.geteuid() != 0:
         return []
     shutil.chown(folder, user)
-    for parent in folder.parents:  # pytest's folders are closed to others
-        if parent.stat().st_uid == 0 and parent != Path("/tmp") and parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o011)
     return ["setpriv", "--reuid", user, "--clear-groups"]
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql(server_folder: Path) -> Iterator[str]:
     """A URL of a PostgreSQL server of our own; skipped where there is none to start."""
     if not (shutil.which("initdb") and shutil.which("pg_ctl")):
         pytest.skip("PostgreSQL's initdb and pg_ctl are not installed")
-    folder = tmp_path_factory.mktemp("postgresql")
+    folder = server_folder / "postgresql"
+    folder.mkdir()
     secret = folder / "secret"
     secret.write_text("s3cr3t")
     as_user = _as("nobody", folder)
@@ -172,11 +180,12 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def mariadb(server_folder: Path) -> Iterator[str]:
     """A URL of a MariaDB server of our own; skipped where there is none to start."""
     if not (shutil.which("mariadbd") and shutil.which("mariadb-install-db")):
         pytest.skip("MariaDB's mariadbd and mariadb-install-db are not installed")
-    folder = tmp_path_factory.mktemp("mariadb")
+    folder = server_folder / "mariadb"
+    folder.mkdir()
     as_user = _as("nobody", folder)
     data, port = folder / "data", _free_port()
     start = folder / "init.sql"
