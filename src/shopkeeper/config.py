@@ -64,6 +64,9 @@ class Source(Section):
     """of times without an offset; default: the shop's"""
     columns: dict[str, str] = Field(default_factory=dict)
     """canonical name -> the source's name, e.g. { user_id = "uid" }; same names need no entry"""
+    attributes: tuple[str, ...] | None = None
+    """items, users, shops: the source's columns kept as attributes; default: all that are not
+    mapped. Lists those that say something when `path` is e.g. a list of orders; [] for none"""
     units: dict[str, str] = Field(default_factory=dict)
     """canonical column -> unit it is delivered in: ts: "iso" (default), "s", "ms", "us", or a strptime
     format; dwell_ms: "ms" (default), "s"; price_minor: "minor" (default), "major"; propensity: none"""

@@ -173,6 +173,15 @@ def test_columns_nobody_maps_become_attributes_and_keep_their_nature() -> None:
     assert none.to_list() == [None, '{"a":"x"}']
 
 
+def test_attributes_are_only_those_that_shop_toml_lists() -> None:
+    orders = {"item_id": ["i"], "colour": ["red"], "invoice": ["7"]}
+    kept = _map(Source(table="items", path="f", attributes=("colour",)), orders)
+    assert kept["attributes"].item() == '{"colour":"red"}'
+    assert _map(Source(table="items", path="f", attributes=()), orders)["attributes"].item() is None
+    with pytest.raises(InputError, match=r"no column 'color', which shop.toml names in attributes"):
+        _map(Source(table="items", path="f", attributes=("color",)), orders)
+
+
 def test_unmapped_columns_of_events_are_left_aside() -> None:
     made = _map(_events(), {"user_id": ["u"], "item_id": ["i"], "weather": ["rain"]})
     assert "weather" not in made.columns

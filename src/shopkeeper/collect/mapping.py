@@ -95,6 +95,7 @@ def plan(source: Source, settings: Settings, file: str, found: list[str]) -> Map
     names = dict(source.columns)
     named = [*((theirs, f"columns.{ours}") for ours, theirs in names.items())]
     named += [(rule.column, "when") for rule in source.when]
+    named += [(theirs, "attributes") for theirs in source.attributes or ()]
     for theirs, where in named:
         if theirs not in found:
             raise InputError(
@@ -122,11 +123,9 @@ def plan(source: Source, settings: Settings, file: str, found: list[str]) -> Map
         if ours not in names and ours not in source.constants:
             raise _missing(ours, source, file, found)
     extra = [name for name in found if name not in taken]
-    if (
-        "attributes" not in COLUMNS[table]
-        or "attributes" in names
-        or "attributes" in source.constants
-    ):
+    if source.attributes is not None:
+        extra = [name for name in found if name in source.attributes]
+    if "attributes" not in COLUMNS[table] or {"attributes"} & {*names, *source.constants}:
         extra = []
     names = {ours: theirs for ours, theirs in names.items() if ours not in source.constants}
     return Mapping(source, settings, file, names, units, tuple(extra))
