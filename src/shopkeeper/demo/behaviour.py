@@ -256,6 +256,7 @@ def _life(
     liking = appeal(catalogue, users.taste[row])
     wish = np.cumsum(users.wish[row])
     pending: list[tuple[float, int, int]] = []  # (due day, good, item bought before or -1)
+    have: set[int] = set()  # goods that last: one is enough for most people
     open_good, open_day = -1, -99.0  # looked at, not bought
     channel = CHANNELS[int(users.channel[row])]
     for number, day in enumerate(_visit_times(dice, users, row, market.days)):
@@ -270,7 +271,7 @@ def _life(
         elif day - open_day < 5 and dice.random() < 0.4:
             good = open_good
         else:
-            good = _fresh_wish(dice, market, wish, day)
+            good = _fresh_wish(dice, market, wish, day, have)
         ms = first_ms + int(day * DAY_MS)
         for _ in range(4):
             bought, ms = _look(
@@ -282,8 +283,12 @@ def _life(
                 if kind.again_days and dice.random() < 0.8:
                     wait = kind.again_days * dice.uniform(0.8, 1.2)
                     pending.append((day + wait, good, bought))
+                if not kind.again_days:
+                    have.add(good)
                 if market.leads[good]:
                     after = dice.choices(market.leads[good], LEADS[: len(market.leads[good])])[0]
+                    if after in have and dice.random() < 0.8:
+                        break
                     if dice.random() < 0.45:
                         good, before, again = after, bought, False
                         continue
@@ -300,12 +305,14 @@ def _life(
                 break
 
 
-def _fresh_wish(dice: random.Random, market: Market, wish: Array, day: float) -> int:
-    """A good from the user's shares, out of season less often."""
+def _fresh_wish(
+    dice: random.Random, market: Market, wish: Array, day: float, have: set[int]
+) -> int:
+    """A good from the user's shares, less often out of season or when there is one at home."""
     while True:
         good = min(bisect(wish, dice.random()), len(GOODS) - 1)
         factor = 1 + 0.5 * math.sin(2 * math.pi * day / 90 + market.season[good])
-        if dice.random() * 1.5 < factor:
+        if dice.random() * 1.5 < factor * (0.15 if good in have else 1.0):
             return good
 
 
