@@ -8,6 +8,7 @@ import pytest
 from shopkeeper.assets import contracts
 from shopkeeper.clean import (
     Unaccounted,
+    advice,
     clean_events,
     combine_checks,
     explain,
@@ -34,6 +35,24 @@ def test_every_rule_there_is_has_words_in_both_languages(events: Rows, now: date
             )
     assert label("range:price_minor", "zh") == "价格：超出范围"
     assert label("bot:rate") == "robot: too many events within an hour"
+
+
+def test_every_rule_that_quarantines_says_what_to_do_next(events: Rows, now: datetime) -> None:
+    cleaned = clean_events(
+        events({"user_id": None}, {"kind": "buy"}, {"item_id": "i9"}, {"price_minor": "x"}),
+        items=pl.Series(["i1"]),
+        now=now,
+    )
+    steps = dict(explain(cleaned.quarantine).select("rule", "next").iter_rows())
+    assert steps["reference:item_id"] == (
+        'add it to the item table, or set unknown_items = "keep" under [clean]'
+    )
+    assert all(steps.values())
+    for name in TABLES:
+        for rule in contracts.rules(contracts.built_in(name)):
+            assert advice(rule.name, "en")
+            assert advice(rule.name, "zh")
+    assert advice("duplicate:exact") == ""
 
 
 def test_checks_of_buckets_add_up_and_the_worst_level_counts(events: Rows, now: datetime) -> None:

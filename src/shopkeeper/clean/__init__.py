@@ -13,11 +13,12 @@ from shopkeeper.clean.catalogue import (
 )
 from shopkeeper.clean.checks import Cleaned, Unaccounted
 from shopkeeper.clean.events import clean_events
-from shopkeeper.clean.report import combine_checks, explain, label, replayable, report
+from shopkeeper.clean.report import advice, combine_checks, explain, label, replayable, report
 
 __all__ = [
     "Cleaned",
     "Unaccounted",
+    "advice",
     "clean_events",
     "clean_images",
     "clean_items",

@@ -127,13 +127,19 @@ def _newest(ledger: Ledger, key: str, time: str | None) -> Cleaned:
         trace = [name for name in (*TRACE, "row") if name in rows.columns]
         fields = [name for name in rows.columns if name not in (key, *trace)]
         newest = several.group_by(key, maintain_order=True).agg(
-            *(pl.col(name).drop_nulls().last() for name in fields),
+            *(_last_known(several[name]) for name in fields),
             *(pl.col(name).last() for name in trace),
         )
         if "attributes" in fields:
             newest = _merge_attributes(newest, several, key)
         once = pl.concat([once, newest.select(once.columns)])
     return ledger.close(once.sort(key).drop("row"), twins + older)
+
+
+def _last_known(values: pl.Series) -> pl.Expr:
+    """The last value of a group that is not null; cheaper where all or none are."""
+    last = pl.col(values.name)
+    return (last.drop_nulls() if 0 < values.null_count() < len(values) else last).last()
 
 
 def _merge_attributes(newest: pl.DataFrame, states: pl.DataFrame, key: str) -> pl.DataFrame:

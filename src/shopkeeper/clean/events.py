@@ -75,13 +75,13 @@ def clean_events(
     rows = _in_order(ledger)
     rows, merged = _merge_ids(ledger, rows)
     exact, resent = _repeats(ledger, rows, settings)
+    ledger.notice("duplicate:exact", "event_id", int(exact.sum()), _stands(rows, exact))
     rows = rows.filter(~exact)
     resent = resent.filter(~exact)
     robot = _robots(ledger, rows, settings, items)
     again = resent & ~robot
     keep = ~(robot | again)
-    ledger.notice("duplicate:exact", "event_id", int(exact.sum()))
-    ledger.notice("duplicate:resent", "event_id", int(again.sum()))
+    ledger.notice("duplicate:resent", "event_id", int(again.sum()), _stands(rows, again))
     merged += int(exact.sum()) + int(again.sum())
     return ledger.close(rows.filter(keep).drop("row"), merged)
 
@@ -113,8 +113,10 @@ def _repair_returns(ledger: Ledger) -> None:
     ledger.look("sign:quantity", "quantity")
     below = ((quantity < 0) & (kind == Kind.RETURN.value)).fill_null(False)
     if below.any():
+        least: Any = quantity.filter(below).min()
         ledger.put("quantity", quantity.zip_with(~below, -quantity))
-        ledger.repair("sign:quantity", "quantity", int(below.sum()))
+        example = f"{int(least)} pieces of a return"
+        ledger.repair("sign:quantity", "quantity", int(below.sum()), example)
 
 
 def _limit(ledger: Ledger, settings: CleanSettings) -> None:
@@ -306,6 +308,14 @@ def _repeats(
     ledger.notice("repeat:ts", "ts", again.height - sure.height)
     near = told.filter(pl.col("near") & alike)
     return mask_of(rows.height, sure["at"]), mask_of(rows.height, near["at"])
+
+
+def _stands(rows: pl.DataFrame, mask: pl.Series) -> str:
+    """Where the first of the masked rows to arrive stands, as file:line."""
+    if not mask.any() or not {"file", "line"} <= set(rows.columns):
+        return ""
+    file, line = rows.filter(mask).sort("seq").select("file", "line").row(0)
+    return f"{file}:{line}"
 
 
 def _robots(

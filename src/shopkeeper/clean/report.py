@@ -31,6 +31,12 @@ def label(rule: str, language: str = "en") -> str:
     return f"{of}：{what}" if language == "zh" else f"{of}: {what}"
 
 
+def advice(rule: str, language: str = "en") -> str:
+    """What to do about rows in quarantine under `rule`; "" for a rule that quarantines nothing."""
+    words = rule_words()["next"]
+    return (words.get(rule) or words.get(rule.partition(":")[0]) or {}).get(language, "")
+
+
 def combine_checks(parts: list[pl.DataFrame]) -> pl.DataFrame:
     """Checks of many buckets as one frame: counts and rows added, the worst level, one example."""
     if not parts:
@@ -76,6 +82,8 @@ def report(
             "share": row["count"] / row["rows"] if row["rows"] else 0.0,
             "label_en": label(row["rule"], "en"),
             "label_zh": label(row["rule"], "zh"),
+            "next_en": advice(row["rule"], "en") if row["level"] == "FAIL" else "",
+            "next_zh": advice(row["rule"], "zh") if row["level"] == "FAIL" else "",
         }
         for row in checks.sort(order, -pl.col("count"), "rule").iter_rows(named=True)
     ]
@@ -95,13 +103,21 @@ def report(
 
 
 def explain(quarantine: pl.DataFrame) -> pl.DataFrame:
-    """Quarantined rows by rule, most first: rule, count, share, file, line, detail (of the first)."""
+    """Quarantined rows by rule, most first.
+
+    Returns:
+        rule, count, share (of the quarantine), file, line and detail of the first row, next: what
+        to do about it.
+    """
     total = max(quarantine.height, 1)
     where = [pl.col(name).first() for name in ("file", "line") if name in quarantine.columns]
     return (
         quarantine.group_by("rule")
         .agg(pl.len().cast(pl.Int64).alias("count"), *where, pl.col("detail").first())
-        .with_columns(share=pl.col("count") / total)
+        .with_columns(
+            share=pl.col("count") / total,
+            next=pl.col("rule").map_elements(advice, return_dtype=pl.String),
+        )
         .sort(["count", "rule"], descending=[True, False])
     )
 
