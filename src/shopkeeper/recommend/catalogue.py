@@ -34,6 +34,7 @@ CARD = (
 CODED = ("category", "brand", "shop_id")  # columns that rules compare
 UNKNOWN_STOCK = -1
 FILTERS = ("category", "brand", "shop_id", "price_minor", "in_stock")
+ALSO = {"shop": "shop_id", "price": "price_minor"}  # shorter names that search takes too
 
 Filters = Mapping[str, Any]
 
@@ -114,7 +115,10 @@ class Catalogue:
             return None
         size = self.size
         keep = self._alive[:size].copy()
-        for name, wanted in filters.items():
+        for asked, wanted in filters.items():
+            name = ALSO.get(asked, asked)
+            if wanted is None:
+                continue
             if name in CODED:
                 values = [wanted] if isinstance(wanted, str) else wanted
                 if not isinstance(values, list | tuple) or not all(

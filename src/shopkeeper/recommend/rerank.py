@@ -26,13 +26,17 @@ def demote(
 
 
 def diversify(
-    rows: Rows, scores: npt.NDArray[np.float64], k: int, catalogue: Catalogue
+    rows: Rows,
+    scores: npt.NDArray[np.float64],
+    k: int,
+    catalogue: Catalogue,
+    by: Sequence[str] = tuple(DECAY),
 ) -> npt.NDArray[np.int64]:
     """Positions (into `rows`) of the page, best first, at most `k`.
 
     Greedy: each choice lowers the scores of what shares its category, brand or shop (`DECAY`), and
     a value that fills its share of the page (`CAP`) waits until nothing else is left. A column
-    that has fewer than two values among the candidates has no say.
+    that has fewer than two values among the candidates, or is not in `by`, has no say.
     """
     count = len(rows)
     k = min(k, count)
@@ -41,7 +45,8 @@ def diversify(
     current = scores.astype(np.float64).copy()
     capped = np.zeros(count, dtype=np.bool_)
     columns = []
-    for name, decay in DECAY.items():
+    for name in by:
+        decay = DECAY[name]
         codes = catalogue.codes(name)[rows]
         if len(np.unique(codes[codes >= 0])) > 1:
             columns.append((codes, decay, max(1, int(np.ceil(k * CAP[name])))))

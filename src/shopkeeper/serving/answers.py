@@ -6,17 +6,19 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from shopkeeper.serving.durable import DurableFile
 from shopkeeper.serving.events import iso
 
 FLUSH_S = 0.1
+TOGETHER = 500  # answers looked up in one statement
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, answer_id TEXT NOT NULL UNIQUE,
@@ -93,6 +95,27 @@ class AnswerLog:
             )
         ]
 
+    def shown(self, answer_ids: Sequence[str]) -> pl.DataFrame:
+        """Every item of these answers: answer_id, item_id, position (from 1), propensity."""
+        rows = []
+        for start in range(0, len(answer_ids), TOGETHER):
+            some = tuple(answer_ids[start : start + TOGETHER])
+            marks = ", ".join("?" * len(some))
+            sql = f"SELECT answer_id, body FROM answers WHERE answer_id IN ({marks})"
+            for answer_id, text in self.file.query(sql, some):
+                body = json.loads(text)
+                for item, position, chance in zip(
+                    body["items"], body["positions"], body["propensity"], strict=True
+                ):
+                    rows.append((answer_id, item, position, chance))
+        schema = {
+            "answer_id": pl.String,
+            "item_id": pl.String,
+            "position": pl.Int64,
+            "propensity": pl.Float64,
+        }
+        return pl.DataFrame(rows, schema=schema, orient="row")
+
     def flush(self) -> None:
         """Write what is pending now."""
         with self._lock:
@@ -132,6 +155,21 @@ class AnswerLog:
         self._thread.join()
         self.flush()
         self.file.close()
+
+
+def joined(events: pl.DataFrame, answers: AnswerLog) -> pl.DataFrame:
+    """Events (text columns, as `EventLog.frame`) with the position and propensity that their answer
+    gave their item, where the event does not say itself and the answer is known."""
+    ids = events["answer_id"].drop_nulls().unique().sort().to_list()
+    if not ids:
+        return events
+    said = answers.shown(ids).with_columns(pl.col("position", "propensity").cast(pl.String))
+    both = events.join(
+        said, on=["answer_id", "item_id"], how="left", suffix="_shown", maintain_order="left"
+    )
+    return both.with_columns(
+        pl.coalesce(name, f"{name}_shown").alias(name) for name in ("position", "propensity")
+    ).select(events.columns)
 
 
 def packed(values: npt.NDArray[Any]) -> str:

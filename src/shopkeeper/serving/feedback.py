@@ -7,12 +7,14 @@ import polars as pl
 
 from shopkeeper.collect.land import put_by_user, raw_schema
 from shopkeeper.engine.steps import Context
+from shopkeeper.serving.answers import AnswerLog, joined
 from shopkeeper.serving.events import EventLog
 from shopkeeper.serving.items import ItemLog
 from shopkeeper.words import Grade
 
 EVENT_LOG = "events.db"  # below store/online
 ITEM_LOG = "items.db"
+ANSWER_LOG = "answers.db"
 LIVE = "live"
 MAPPING = "1"  # changes when logged events become other rows
 BATCH = 200_000
@@ -48,9 +50,10 @@ def land_events(context: Context) -> None:
     rows.put(pl.DataFrame(schema=schema))
     taken = 0
     log = EventLog(path)
+    answers = AnswerLog(path.with_name(ANSWER_LOG))
     try:
         while True:
-            frame = log.frame(after, BATCH)
+            frame = joined(log.frame(after, BATCH), answers)
             if not frame.height:
                 break
             landed = frame.with_columns(
@@ -62,6 +65,7 @@ def land_events(context: Context) -> None:
             context.progress(after, log.last(), f"{taken:,} events")
     finally:
         log.close()
+        answers.close()
     run.position(rows, LIVE, EVENT_LOG, {"seq": after})
     run.note("rows", taken)
 

@@ -30,6 +30,7 @@ REASONED = 3  # newest history items that reasons look at
 FLOORS = ("sequence_knn", "item_knn", "ease", "popularity")  # who steps in for a failed model
 OWN_HISTORY = 0.5  # weight of the user's own taste on an item or cart page
 SAME_CATEGORY = 0.3  # weight of the item's category on its page
+ALIKE = ("brand", "shop_id")  # what an item page keeps diverse; its category is its point
 CART = 50  # items of a cart that are looked at
 NEAR = "/near"  # what a question about the page's own items is called, after the model's name
 
@@ -217,7 +218,8 @@ def finish(live: Live, plan: Plan, scores: Mapping[str, Floats], failed: Mapping
     if request.scene is Scene.HOME:
         viewed = [index[i] for i in plan.history.items([Kind.VIEW.value]) if i in index]
         final = rerank.demote(final, ranked.rows, viewed)
-    order = rerank.diversify(ranked.rows, final, request.k, catalogue)
+    by = ALIKE if request.scene is Scene.ITEM else tuple(rerank.DECAY)
+    order = rerank.diversify(ranked.rows, final, request.k, catalogue, by)
     rows = ranked.rows[order]
     left = ranked.rows[~np.isin(ranked.rows, rows)][:POOL]
     fresh = width + np.flatnonzero(plan.allowed[width:])  # written live: no model knows them yet

@@ -1,7 +1,7 @@
 """Releases: the asset versions that serve together. Built whole, gated, swapped in one rename.
 
 store/releases/<id>/   manifest.json, models/<name>/, search/, items.parquet, vocabulary.parquet,
-                       popularity.npy, repeatable.npy, histories/
+                       opted_out.parquet, popularity.npy, repeatable.npy, histories/
 store/releases/current.json      which one serves, which one before it, and why
 store/releases/decisions.jsonl   every gate, swap and rollback, with its numbers
 """
@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,6 +97,7 @@ def build(
     events_position: int = 0,
     items_position: int = 0,
     history: int = 200,
+    opted_out: Sequence[str] = (),
     workspace: Path | None = None,
 ) -> str:
     """Make a release folder below `store` (the workspace's store/releases); returns its id.
@@ -115,6 +116,7 @@ def build(
         versions: asset name -> version id of everything that went in.
         events_position: seq of the online event log up to which `events` holds it; likewise items.
         history: newest events kept of each user.
+        opted_out: users without personalisation: they get what any stranger gets.
         workspace: where a user's own model classes are looked for.
     Raises:
         InputError: a model scores another number of items than the vocabulary has.
@@ -136,6 +138,9 @@ def build(
         )
         interest = events.filter(pl.col("kind").is_in([kind.value for kind in INTEREST_KINDS]))
         users = snapshot.write(interest, making / "histories", history)
+        pl.DataFrame({"user_id": list(opted_out)}, schema={"user_id": pl.String}).write_parquet(
+            making / "opted_out.parquet"
+        )
         np.save(making / "popularity.npy", popularity(interest, vocabulary), allow_pickle=False)
         np.save(making / "repeatable.npy", repeatable(events, vocabulary), allow_pickle=False)
         manifest = Manifest(
@@ -240,6 +245,7 @@ class Release:
         self.popularity = np.load(folder / "popularity.npy", allow_pickle=False)
         self.repeatable = np.load(folder / "repeatable.npy", allow_pickle=False)
         self.snapshot = snapshot.read(folder / "histories", self.manifest.positions["events"])
+        self.opted_out = frozenset(pl.read_parquet(folder / "opted_out.parquet")["user_id"])
         self.models: dict[str, Model] = {}
         self.broken: dict[str, str] = {}  # model -> why it could not be opened
         for name in self.manifest.models:

@@ -16,7 +16,7 @@ from shopkeeper.serving.events import EventLog
 from shopkeeper.serving.live import rules
 from shopkeeper.serving.pages import NEAR, Request
 from shopkeeper.serving.releases import Release
-from shopkeeper.serving.service import readable
+from shopkeeper.serving.service import STRANGER, readable
 from shopkeeper.serving.state import Histories, digest, features
 
 PAGE = 1_000
@@ -40,9 +40,12 @@ class Replayer:
         request = Request.from_log(answer["request"])
         catalogue = release.catalogue
         index, width = catalogue.index, catalogue.model_items
-        history = request.given() or histories.at(
-            request.user_id, request.session_id, (answer["state"][0], answer["state"][1])
-        )
+        history = request.given()
+        if request.user_id in release.opted_out:
+            history = STRANGER
+        elif history is None:
+            version = (answer["state"][0], answer["state"][1])
+            history = histories.at(request.user_id, request.session_id, version)
         whole = features(history.acts, index, width, histories.rules.limit)
         items = answer["candidates"]["item_ids"]
         rows = np.array([index.get(item, width) for item in items])

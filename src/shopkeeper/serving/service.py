@@ -40,6 +40,9 @@ BATCH_BYTES = 64 * 2**20  # of one model's scores in a batch
 POINTER_S = 0.25  # how often a worker looks whether another release serves
 ENOUGH = 100  # answers before a release is rolled back by itself
 
+BOOST = 0.2  # share by which the user's best item is lifted in search
+STRANGER = History((), (0, 0))
+
 log = structlog.get_logger()
 
 
@@ -384,6 +387,8 @@ class Service:
         )
 
     def _history(self, live: Live, request: Request) -> History:
+        if request.user_id in live.release.opted_out:
+            return STRANGER
         return request.given() or live.histories.of(request.user_id, request.session_id)
 
     def _page(self, live: Live, request: Request, filters: Filters | None) -> tuple[Page, History]:
@@ -449,7 +454,6 @@ class Service:
         filters: Filters | None,
         sort: str,
     ) -> SearchAnswer:
-        allowed = pages.allowed_rows(live.catalogue, filters)
         failed = ""
         try:
             if live.search is None:
@@ -462,6 +466,7 @@ class Service:
             failed = f"{type(error).__name__}: {error}"
             self.counts.add("search_failed")
             log.warning("search failed, the floor answers", error=failed)
+            allowed = pages.allowed_rows(live.catalogue, filters)
             popular = retrieve.popular(live.release.popularity, allowed, page * k)
             shown = popular.rows[(page - 1) * k :].tolist()
             scores = popular.scores[(page - 1) * k :].tolist()
@@ -505,7 +510,7 @@ class Service:
     def _boost(
         self, live: Live, user_id: str | None, session_id: str | None
     ) -> dict[str, float] | None:
-        """What the user's own page would show, as a gentle push in search: 1 for its best item."""
+        """What the user's own page would show, as a gentle push in search."""
         if user_id is None and session_id is None:
             return None
         most = self.settings.serving.max_k
@@ -515,7 +520,7 @@ class Service:
             return None
         top = float(page.scores.max())
         return {
-            live.catalogue.ids[row]: float(score) / top
+            live.catalogue.ids[row]: BOOST * float(score) / top
             for row, score in zip(page.rows.tolist(), page.scores, strict=True)
         }
 
