@@ -107,11 +107,14 @@ GRID = {
     "attributes": (0.5, 0.75, 1.0),
     "model": (0.5, 1.0, 1.5),
     "head": (0.0, 0.2, 0.3, 0.4, 0.5, 0.75),
+    "head_word": (1.0, 1.15, 1.3, 1.5),
     "phrase": (0.0, 0.5, 2.0),
     "all_words": (5.0, 10.0, 20.0),
     "all_named": (0.0, 2.0, 4.0, 8.0),
 }
-ALIKE = Weights(title=1.0, description=1.0, model=1.0, attributes=1.0, head=0.0, phrase=0.0)
+ALIKE = Weights(
+    title=1.0, description=1.0, model=1.0, attributes=1.0, head=0.0, head_word=1.0, phrase=0.0
+)
 
 
 def cross_validate(folder: Path, ratings: Ratings) -> dict[str, float]:

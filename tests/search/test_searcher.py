@@ -136,6 +136,14 @@ def test_facets_count_what_matches(searcher: Searcher) -> None:
     assert facets["price"] == {"min": 500, "max": 1900}
 
 
+def test_html_in_a_description_is_no_text(searcher: Searcher) -> None:
+    searcher.upsert(
+        [{"item_id": "lamp", "description": "<div class='big'>R&eacute;tro&nbsp;style</div>"}]
+    )
+    assert ids(searcher, "retro")[0] == "lamp"
+    assert searcher.search("div").stage == "popular"
+
+
 def test_pages_run_on_without_gap_or_repeat(tmp_path: Path) -> None:
     many = pl.DataFrame(
         {
@@ -184,9 +192,23 @@ def test_a_live_change_shows_in_the_next_search(searcher: Searcher) -> None:
     assert len(searcher) == 7
 
 
+def test_a_change_keeps_what_it_leaves_out_and_empties_what_is_null(searcher: Searcher) -> None:
+    searcher.upsert([{"item_id": "mouse", "price_minor": 1}, {"item_id": "mouse", "stock": 0}])
+    found = searcher.search("wireless MX5500 无线", filters={"price": {"max": 1}, "brand": "Acme"})
+    assert [item for item, _ in found.hits] == ["mouse"]
+    assert "mouse" not in ids(searcher, "", filters={"in_stock": True})
+    searcher.upsert([{"item_id": "mouse", "brand": None, "title_zh": None}])
+    assert ids(searcher, "mouse", filters={"brand": "Acme"}) == ["pad"]
+    assert ids(searcher, "无线")[:1] != ["mouse"]
+
+
 def test_changes_are_all_or_none(searcher: Searcher) -> None:
-    with pytest.raises(InputError, match="price_minor = 'free' is no whole number"):
+    with pytest.raises(InputError, match="price_minor = 'free' is no whole number that fits"):
         searcher.upsert([{"item_id": "new"}, {"item_id": "bad", "price_minor": "free"}])
+    with pytest.raises(InputError, match="stock = 1000000000000000000000 is no whole number"):
+        searcher.upsert([{"item_id": "new", "stock": 10**21}])
+    with pytest.raises(InputError, match="an item without item_id"):
+        searcher.upsert([{"title": "new"}])
     assert len(searcher) == 8
 
 

@@ -27,7 +27,7 @@ from shopkeeper.search.searcher import WEIGHTS, Searcher
 
 DEPTH = 100
 MODELS = {
-    "lexical": replace(WEIGHTS, head=0.0),  # text matching alone
+    "lexical": replace(WEIGHTS, head=0.0, head_word=1.0),  # text matching alone
     "full": WEIGHTS,  # and which word names the product, learned from the catalogue
 }
 Ratings = Mapping[str, Mapping[str, int]]

@@ -4,8 +4,10 @@ One document per item. Text fields hold our own words (tokens.py), never a libra
 that products and queries are cut by the same code.
 """
 
+import html
 import json
 import math
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -21,10 +23,15 @@ from shopkeeper.errors import InputError, NotReady
 from shopkeeper.models.protocol import Progress, no_progress
 from shopkeeper.search import heads, tokens
 
-FORMAT = 2
+FORMAT = 3
 WRITER_BYTES = 64_000_000
 WORD_FIELDS = ("title", "model", "brand", "category", "description", "attributes")
 FACETS = ("category", "brand", "shop_id")
+KEPT = (
+    *("title", "title_zh", "description", "category", "brand", "shop_id", "attributes"),
+    *("price_minor", "stock", "updated_at", "popularity"),
+)
+"""columns stored with the item, so that a later write may leave out what does not change"""
 NUMBERS = ("price_minor", "stock", "updated_at", "popularity")
 MODEL_ATTRIBUTES = frozenset(
     [
@@ -54,6 +61,7 @@ LEARN_ITEMS = 50_000
 REBUILD = "build it again with: shopkeeper run --force"
 POPULAR, IN_STOCK = 0.10, 0.05
 """share by which the most wanted item, and one that can be bought, score above others"""
+_TAG = re.compile(r"<[^<>]{1,500}>")
 Row = Mapping[str, Any]
 
 
@@ -107,6 +115,7 @@ def schema() -> tantivy.Schema:
     for name in NUMBERS:
         fields.add_integer_field(name, indexed=True, fast=True)
     fields.add_float_field("prior", fast=True)
+    fields.add_bytes_field("kept", stored=True)
     return fields.build()
 
 
@@ -132,7 +141,7 @@ class Writer:
                 "an item without item_id", where="search index", next="give every item an item_id"
             )
         doc = tantivy.Document()
-        doc.add_text("item_id", _clean(str(item_id)))
+        doc.add_text("item_id", clean(str(item_id)))
         attributes, models = attribute_text(row.get("attributes"))
         titles = [_text(row, "title"), _text(row, "title_zh")]
         texts = {
@@ -140,7 +149,7 @@ class Writer:
             "model": models,
             "brand": [_text(row, "brand")],
             "category": [_text(row, "category")],
-            "description": [_text(row, "description")],
+            "description": [_plain(_text(row, "description"))],
             "attributes": [attributes],
         }
         cut = {
@@ -174,6 +183,10 @@ class Writer:
             if number is not None:
                 doc.add_integer(name, number)
         doc.add_float("prior", self._prior(numbers["popularity"], numbers["stock"]))
+        known = {name: row[name] for name in KEPT if row.get(name) is not None}
+        doc.add_bytes(
+            "kept", json.dumps(known, ensure_ascii=False, default=str).encode("utf-8", "replace")
+        )
         return doc
 
     def _prior(self, popularity: int | None, stock: int | None) -> float:
@@ -185,20 +198,31 @@ class Writer:
         return float(2.0 ** (1.0 + POPULAR * wanted + IN_STOCK * in_stock) - 2.0)
 
 
+def kept(doc: tantivy.Document) -> dict[str, Any]:
+    """The columns of an item that its document keeps."""
+    known: dict[str, Any] = json.loads(bytes(doc["kept"][0]))
+    return known
+
+
 def _tokens(found: Iterable[tuple[str, int]]) -> tantivy.PreTokenizedString:
     return tantivy.PreTokenizedString(
         "", [tantivy.Token(text, position, 0, 0) for text, position in found]
     )
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Without lone surrogates, which no index can hold."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _text(row: Row, column: str) -> str:
     value = row.get(column)
-    return "" if value is None else _clean(str(value))
+    return "" if value is None else clean(str(value))
+
+
+def _plain(text: str) -> str:
+    """Without the HTML that descriptions are pasted with."""
+    return html.unescape(_TAG.sub(" ", text)) if "<" in text or "&" in text else text
 
 
 def _integer(row: Row, column: str) -> int | None:
@@ -206,13 +230,16 @@ def _integer(row: Row, column: str) -> int | None:
     if value is None or value == "":
         return None
     try:
-        return int(value)
-    except (ValueError, TypeError, OverflowError) as error:
+        number = int(value)
+    except (ValueError, TypeError, OverflowError):
+        number = 2**63
+    if abs(number) >= 2**63:
         raise InputError(
-            f"{column} = {value!r} is no whole number",
+            f"{column} = {value!r} is no whole number that fits",
             where=f"item {row.get('item_id')}",
             next="send it in minor units, or leave it out",
-        ) from error
+        )
+    return number
 
 
 def _seconds(value: Any) -> int | None:
@@ -232,7 +259,7 @@ def attribute_text(attributes: Any) -> tuple[str, list[str]]:
     models: list[str] = []
     for name, value in _attributes(attributes).items():
         values = value if isinstance(value, list) else [value]
-        texts = [_clean(str(v)) for v in values if isinstance(v, str)]
+        texts = [clean(str(v)) for v in values if isinstance(v, str)]
         if name.lower() in MODEL_ATTRIBUTES:
             models.extend(texts or [str(v) for v in values if isinstance(v, int)])
         else:

@@ -18,7 +18,17 @@ from tantivy import FieldType, Occur, Order, Query
 
 from shopkeeper.errors import InputError, NotReady
 from shopkeeper.search import tokens
-from shopkeeper.search.index import FACETS, NUMBERS, REBUILD, WRITER_BYTES, Card, Row, Writer
+from shopkeeper.search.index import (
+    FACETS,
+    NUMBERS,
+    REBUILD,
+    WRITER_BYTES,
+    Card,
+    Row,
+    Writer,
+    clean,
+    kept,
+)
 from shopkeeper.search.query import Concept, Wanted, understand
 from shopkeeper.search.spelling import Speller
 
@@ -62,6 +72,8 @@ class Weights:
     """a single Chinese character"""
     head: float = 0.4
     """times the word's rarity: the query's product word names this very product"""
+    head_word: float = 1.3
+    """times what a word scores, for the product word of a query of several"""
     phrase: float = 0.5
     """the words side by side in the order typed"""
     all_words: float = 10.0
@@ -241,11 +253,11 @@ class Searcher:
         else:
             bringing, lone = _affordable(concepts, now)
             frequent = [concept for concept in concepts if concept not in bringing]
-            extra += [self._concept(concept, now) for concept in frequent]
+            extra += [self._concept(concept, wanted, now) for concept in frequent]
             if len(concepts) > 1:
                 every = self._matching(concepts, (), Occur.Must, now)
                 extra.append(Query.const_score_query(every, weights.all_words))
-        matching = [(occur, self._concept(concept, now)) for concept in bringing]
+        matching = [(occur, self._concept(concept, wanted, now)) for concept in bringing]
         matching += [
             (occur, Query.boost_query(now.term("characters", one), weights.character))
             for one in lone
@@ -265,7 +277,7 @@ class Searcher:
         matching += [(occur, now.term("characters", one)) for one in lone]
         return Query.boolean_query(matching)
 
-    def _concept(self, concept: Concept, now: _Snapshot) -> Query:
+    def _concept(self, concept: Concept, wanted: Wanted, now: _Snapshot) -> Query:
         """One concept: its best form in its best field."""
         weights = self._weights
         forms: list[Query] = []
@@ -283,7 +295,10 @@ class Searcher:
         elif concept.han and len(concept.text) == 1:
             single = now.term("characters", concept.text)
             forms.append(Query.boost_query(single, weights.character))
-        return Query.disjunction_max_query(forms)
+        best = Query.disjunction_max_query(forms)
+        if len(wanted.concepts) > 1 and wanted.head in concept.terms:
+            return Query.boost_query(best, weights.head_word)
+        return best
 
     def _any_form(self, concept: Concept, now: _Snapshot, fields: Sequence[str]) -> Query:
         """One concept in any form, in any of the fields, unscored."""
@@ -344,30 +359,44 @@ class Searcher:
     # writing
 
     def upsert(self, rows: Sequence[Row]) -> None:
-        """Put whole items in place of what was known of them; the next search sees them.
+        """Put items in; the next search sees them.
 
-        All rows or none: InputError, before anything is written, where one cannot be indexed.
+        Of an item that is there already, columns that a row leaves out stay as they were; null
+        empties them. All rows or none: InputError, before anything is written, where one of them
+        cannot be indexed.
         """
-        documents = [(str(row.get("item_id")), self._documents.document(row)) for row in rows]
-        self._write(list(dict(documents)), list(dict(documents).values()))
+        merged: dict[str, Row] = {}
+        with self._lock:
+            for row in rows:
+                item_id = clean(str(row.get("item_id") or ""))
+                merged[item_id] = {**(merged.get(item_id) or self._known(item_id)), **row}
+            documents = [self._documents.document(row) for row in merged.values()]
+            self._write(list(merged), documents)
+
+    def _known(self, item_id: str) -> Row:
+        """What is indexed of an item now; nothing for an item never seen."""
+        now = self._snapshot
+        found = now.searcher.search(now.term("item_id", item_id), 1, count=False).hits
+        return kept(now.searcher.doc(found[0][1])) if found else {}
 
     def delete(self, ids: Sequence[str]) -> None:
         """Take items out; the next search does not see them. An unknown id is no error."""
-        self._write(list(ids), [])
+        with self._lock:
+            self._write([clean(item_id) for item_id in ids], [])
 
     def _write(self, ids: Sequence[str], documents: Sequence[tantivy.Document]) -> None:
+        """Swap documents for those of `ids`, commit, and show the outcome. The lock is held."""
         if not ids:
             return
-        with self._lock:
-            if self._writer is None:
-                self._writer = self._index.writer(WRITER_BYTES, 1)
-            for item_id in ids:
-                self._writer.delete_documents_by_term("item_id", item_id)
-            for document in documents:
-                self._writer.add_document(document)
-            self._writer.commit()
-            self._index.reload()
-            self._snapshot = _Snapshot(self._index.searcher(), self._schema)
+        if self._writer is None:
+            self._writer = self._index.writer(WRITER_BYTES, 1)
+        for item_id in ids:
+            self._writer.delete_documents_by_term("item_id", item_id)
+        for document in documents:
+            self._writer.add_document(document)
+        self._writer.commit()
+        self._index.reload()
+        self._snapshot = _Snapshot(self._index.searcher(), self._schema)
 
     def close(self) -> None:
         """Finish writing; searches under way end well."""
@@ -489,7 +518,7 @@ def _filters(filters: Mapping[str, Any], now: _Snapshot) -> list[Query]:
             continue
         if name in _IS:
             values = [wanted] if isinstance(wanted, str) else list(wanted)
-            texts = [str(value).encode("utf-8", "replace").decode("utf-8") for value in values]
+            texts = [clean(str(value)) for value in values]
             made.append(Query.term_set_query(now.schema, _IS[name], texts))
         elif name in _PRICE:
             low, high = _bounds(name, wanted)
