@@ -1,10 +1,13 @@
 import json
+import re
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
 import polars as pl
 import pytest
 
+from shopkeeper import collect
 from shopkeeper.assets import contracts
 from shopkeeper.clean import (
     Unaccounted,
@@ -21,6 +24,9 @@ from shopkeeper.clean.report import rule_words
 from shopkeeper.words import TABLES
 
 Rows = Callable[..., pl.DataFrame]
+COLLECT = Path(collect.__file__).parent
+# a rejected line's rule, as collect writes it: Reject(…, "rule", or Malformed("rule", or return "rule",
+COLLECT_RULES = re.compile(r'(?:Reject\([^"()]+, |Malformed\(\s*|return )"([a-z_]+)",')
 
 
 def test_every_rule_there_is_has_words_in_both_languages(events: Rows, now: datetime) -> None:
@@ -35,6 +41,15 @@ def test_every_rule_there_is_has_words_in_both_languages(events: Rows, now: date
             )
     assert label("range:price_minor", "zh") == "价格：超出范围"
     assert label("bot:rate") == "robot: too many events within an hour"
+
+
+def test_lines_that_collect_cannot_read_have_words_and_advice_too() -> None:
+    source = "".join(path.read_text("utf-8") for path in COLLECT.glob("*.py"))
+    rules = {*COLLECT_RULES.findall(source), "too_few_fields", "too_many_fields"}
+    assert len(rules) >= 8
+    for rule in rules:
+        assert label(rule, "en") != label(rule, "zh"), rule
+        assert advice(rule), rule
 
 
 def test_every_rule_that_quarantines_says_what_to_do_next(events: Rows, now: datetime) -> None:
