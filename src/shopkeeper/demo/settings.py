@@ -52,6 +52,12 @@ path = "raw/shops.xlsx"
 [[sources]]                          # pictures: the file name is the item id
 table = "images"
 path = "raw/images"
+
+# ---- how models learn ----
+
+[training]
+max_epochs = 5                       # the transformer is at its best by then here, and the demo stays short
+patience = 2                         # epochs without gain before it stops
 """
 
 
