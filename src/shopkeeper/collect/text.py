@@ -29,7 +29,7 @@ from shopkeeper.collect.batch import Chunk, Reject
 from shopkeeper.collect.encodings import check_encoding, decode_lines, is_line_safe, known_codec
 from shopkeeper.errors import InputError
 
-BLOCK = 16 << 20  # bytes read at a time
+BLOCK = 32 << 20  # bytes read at a time
 LONGEST = 16 << 20  # bytes of one record; a longer one is rejected and skipped
 SHOWN = 1000  # characters kept of a record that is too long
 SETTLE = 1.0  # seconds without a change after which a last line without line end counts as whole
