@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shopkeeper.recommend.rank import choose_weights, fuse
-from shopkeeper.recommend.retrieve import Candidates, best, popular
+from shopkeeper.recommend.retrieve import Candidates, best, by_popularity, popular
 
 
 def candidates(source: str, *rows: int) -> Candidates:
@@ -43,8 +43,10 @@ def test_what_a_counting_model_scores_zero_is_no_candidate() -> None:
 
 
 def test_the_floor_proposes_every_allowed_item_even_the_never_seen() -> None:
-    found = popular(np.array([1.0, 5.0], np.float32), np.array([True, True, False, True]), 10)
-    assert found.rows.tolist() == [1, 0, 3]
+    order = by_popularity(np.array([1.0, 5.0, 9.0, 5.0], np.float32))
+    assert order.tolist() == [2, 1, 3, 0]
+    found = popular(order, np.array([True, True, False, True, True]), 10)
+    assert found.rows.tolist() == [1, 3, 0, 4]
 
 
 def slow_ndcg(

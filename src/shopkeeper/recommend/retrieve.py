@@ -4,9 +4,9 @@ leaves ten items leaves ten candidates."""
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from shopkeeper.features.sequences import Floats
+from shopkeeper.models.protocol import top
 from shopkeeper.recommend.catalogue import Bools, Rows
 
 
@@ -26,28 +26,35 @@ def best(source: str, scores: Floats, allowed: Bools, count: int) -> Candidates:
         scores: (M,) over the first M catalogue rows.
         allowed: (N,) with N >= M.
     """
-    width = len(scores)
-    masked = np.where(allowed[:width], scores, -np.inf)
     floor = -np.inf
-    if masked.size and scores.min() == 0.0:
+    if scores.size and scores.min() == 0.0:
         floor = 0.0  # counts and similarities: zero means "nothing is known", not "worst"
-    return Candidates(source, *_top(masked, count, floor))
+    kept = np.flatnonzero(allowed[: len(scores)] & (scores > floor))  # nan compares false
+    return Candidates(source, *_top(np.asarray(scores, dtype=np.float32), kept, count))
 
 
-def _top(masked: Floats, count: int, floor: float) -> tuple[Rows, Floats]:
-    if count < len(masked):
-        found = np.argpartition(masked, len(masked) - count)[len(masked) - count :]
+def _top(scores: Floats, kept: Rows, count: int) -> tuple[Rows, Floats]:
+    """The `count` best of the rows `kept`, best first, ties to the lower row."""
+    values = scores[kept]
+    if count < len(kept):
+        found, _ = top(values[None, :], count)
+        order: Rows = found[0].astype(np.int64)
     else:
-        found = np.arange(len(masked))
-    found = found[masked[found] > floor]  # nan compares false
-    order = np.lexsort((found, -masked[found]))
-    rows: Rows = found[order].astype(np.int64)
-    return rows, masked[rows].astype(np.float32)
+        order = np.argsort(-values, kind="stable")
+    return kept[order], values[order]
 
 
-def popular(popularity: npt.NDArray[np.float32], allowed: Bools, count: int) -> Candidates:
+def by_popularity(popularity: Floats) -> Rows:
+    """Rows, most popular first, ties to the lower row; once per release, for `popular`."""
+    return np.argsort(-popularity, kind="stable").astype(np.int64)
+
+
+def popular(order: Rows, allowed: Bools, count: int) -> Candidates:
     """The floor under everything: most popular allowed items; unpopular ones too, so that an answer
-    is empty only where nothing is allowed. Rows beyond the known ones count as popularity 0."""
-    scores = np.zeros(len(allowed), dtype=np.float32)
-    scores[: len(popularity)] = popularity
-    return Candidates("popularity", *_top(np.where(allowed, scores, -np.inf), count, -np.inf))
+    is empty only where nothing is allowed. Rows beyond those of `order` come last."""
+    rows = order[allowed[order]][:count]
+    if len(rows) < count:
+        beyond = len(order) + np.flatnonzero(allowed[len(order) :])[: count - len(rows)]
+        rows = np.concatenate([rows, beyond])
+    scores = 1.0 / np.arange(1.0, len(rows) + 1)
+    return Candidates("popularity", rows.astype(np.int64), scores.astype(np.float32))

@@ -213,7 +213,7 @@ def finish(live: Live, plan: Plan, scores: Mapping[str, Floats], failed: Mapping
         weights["same_category"] = SAME_CATEGORY
     ranked = rank.fuse(found, weights, release.manifest.constant)
     wanted = CANDIDATES + POOL
-    ranked = filled(ranked, retrieve.popular(release.popularity, plan.allowed, wanted))
+    ranked = filled(ranked, retrieve.popular(release.popular, plan.allowed, wanted))
     final = ranked.scores
     if request.scene is Scene.HOME:
         viewed = [index[i] for i in plan.history.items([Kind.VIEW.value]) if i in index]
@@ -301,7 +301,7 @@ def same_category(catalogue: Catalogue, release: Release, row: int, allowed: Boo
     if codes[row] < 0:
         return Candidates("same_category", np.zeros(0, np.int64), np.zeros(0, np.float32))
     same = allowed & (codes == codes[row])
-    found = retrieve.popular(release.popularity, same, CANDIDATES)
+    found = retrieve.popular(release.popular, same, CANDIDATES)
     return Candidates("same_category", found.rows, found.scores)
 
 

@@ -29,6 +29,7 @@ from shopkeeper.models import registry
 from shopkeeper.models.protocol import Model
 from shopkeeper.recommend.catalogue import Catalogue
 from shopkeeper.recommend.rank import CONSTANT
+from shopkeeper.recommend.retrieve import by_popularity
 from shopkeeper.serving import snapshot
 from shopkeeper.words import INTEREST_KINDS, Kind
 
@@ -242,7 +243,8 @@ class Release:
         self.id = self.manifest.id
         vocabulary = pl.read_parquet(folder / "vocabulary.parquet")["item_id"].to_list()
         self.catalogue = Catalogue(vocabulary, pl.read_parquet(folder / "items.parquet"))
-        self.popularity = np.load(folder / "popularity.npy", allow_pickle=False)
+        popularity = np.load(folder / "popularity.npy", allow_pickle=False)
+        self.popular = by_popularity(popularity)  # rows, most popular first
         self.repeatable = np.load(folder / "repeatable.npy", allow_pickle=False)
         self.snapshot = snapshot.read(folder / "histories", self.manifest.positions["events"])
         self.opted_out = frozenset(pl.read_parquet(folder / "opted_out.parquet")["user_id"])

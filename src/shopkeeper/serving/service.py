@@ -467,7 +467,7 @@ class Service:
             self.counts.add("search_failed")
             log.warning("search failed, the floor answers", error=failed)
             allowed = pages.allowed_rows(live.catalogue, filters)
-            popular = retrieve.popular(live.release.popularity, allowed, page * k)
+            popular = retrieve.popular(live.release.popular, allowed, page * k)
             shown = popular.rows[(page - 1) * k :].tolist()
             scores = popular.scores[(page - 1) * k :].tolist()
             pairs = [(live.catalogue.ids[r], s) for r, s in zip(shown, scores, strict=True)]
