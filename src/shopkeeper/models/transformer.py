@@ -232,6 +232,7 @@ class Transformer:
         self.local = weights.empty_matrix()  # (M, M)
         self.local_weight = 0.0
         self.network: Network | None = None
+        self._fixed_table: Tensor | None = None  # network.table() of weights that no longer change
         self.device = torch.device("cpu")
 
     def fit(self, data: TrainingData) -> None:
@@ -243,7 +244,7 @@ class Transformer:
         items = len(data.items)
         self.shares = calibration.shares(np.bincount(data.sequences.items, minlength=items))
         learned, users = calibration.hold_out(data.sequences, data.seed, most=500)
-        self.network = Network(config, data.items).to(self.device)
+        self.network, self._fixed_table = Network(config, data.items).to(self.device), None
         self.local_weight = 0.0
         # above `full_items` a sample of negatives stands for the catalogue
         full = items <= config.full_items
@@ -355,7 +356,7 @@ class Transformer:
             return out
         source = _Source(recent, self.config, self.device)
         lay = batches.layout(recent.offsets[:-1], recent.lengths, filled)
-        table = network.table()
+        table = network.table() if self._fixed_table is None else self._fixed_table
         states = network(source.tokens(lay.tokens, lay.groups), table)
         newest = states[torch.from_numpy(lay.ends).to(self.device)]  # (B, D)
         logits = torch.log_softmax(newest @ table.T + network.bias, dim=1).cpu().numpy()
@@ -410,6 +411,8 @@ class Transformer:
         model.network = Network(model.config, _items_of(state, about["tag_names"]))
         model.network.load_state_dict(state)
         model.network.to(model.device).eval()
+        with torch.inference_mode():
+            model._fixed_table = model.network.table()
         return model
 
 
