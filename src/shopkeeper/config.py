@@ -237,7 +237,8 @@ class Settings(Section):
     )
     """built-in names, or "package.module:Class" for your own"""
     sources: tuple[Source, ...] = ()
-    """none: the plain shape, user_behavior.* and item_data.* in raw/ or in the workspace itself"""
+    """tables that no source names: the plain shape, user_behavior.* and item_data.* (users.*, shops.*,
+    images/) in raw/ or in the workspace itself"""
     clean: CleanSettings = CleanSettings()
     features: FeatureSettings = FeatureSettings()
     split: SplitSettings = SplitSettings()

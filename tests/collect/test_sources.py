@@ -68,3 +68,12 @@ def test_a_skipped_source_is_not_read(shop: Path) -> None:
 def test_a_delimiter_of_two_signs_is_refused(shop: Path) -> None:
     with pytest.raises(InputError, match="'::' is not one byte"):
         find_sources(Settings(sources=(Source(table="events", path="x", delimiter="::"),)), shop)
+
+
+def test_plain_files_of_tables_that_no_source_names_are_read_too(shop: Path) -> None:
+    (shop / "item_data.csv").write_text("x")
+    (shop / "users.csv").write_text("x")
+    events = Source(table="events", path="logs")
+    users = Source(table="users", path="old.csv", skip=True)
+    found = find_sources(Settings(sources=(events, users)), shop)
+    assert [source.path for source in found] == ["logs", "item_data.csv"]

@@ -3,6 +3,8 @@
 import codecs
 import re
 
+from shopkeeper.collect.sources import block_of
+from shopkeeper.config import Source
 from shopkeeper.errors import InputError
 
 # In these a line end is always the byte 10 and nothing else is, so blocks can be cut before decoding.
@@ -71,7 +73,7 @@ def likely(sample: bytes, codec: str) -> str | None:
     return None
 
 
-def check_encoding(head: bytes, codec: str, where: str) -> None:
+def check_encoding(head: bytes, codec: str, where: str, source: Source) -> None:
     """InputError where `codec` is plainly the wrong one for a file that begins with `head`.
 
     Plainly: the header does not decode, or most lines with anything but ASCII do not and they are
@@ -83,7 +85,7 @@ def check_encoding(head: bytes, codec: str, where: str) -> None:
     if codec != "utf-8":
         signs = sum(len(line) - line.isascii() for line in telling)
         if signs >= 24 and _decodes(head, "utf-8"):
-            raise _wrong(codec, "utf-8", "the file is valid UTF-8", where)
+            raise _wrong(codec, "utf-8", "the file is valid UTF-8", where, source)
     wrong = [line for line in telling if not _decodes(line, codec)]
     header = head.lstrip(b"\r\n").split(b"\n", 1)[0]
     rare = len(wrong) * 100 < head.count(b"\n")
@@ -91,7 +93,11 @@ def check_encoding(head: bytes, codec: str, where: str) -> None:
         return
     hint = likely(b"\n".join(wrong[:200]), codec) or likely(header, codec)
     raise _wrong(
-        codec, hint, f"{len(wrong):,} of its first {head.count(10):,} lines do not decode", where
+        codec,
+        hint,
+        f"{len(wrong):,} of its first {head.count(10):,} lines do not decode",
+        where,
+        source,
     )
 
 
@@ -103,11 +109,11 @@ def _decodes(data: bytes, codec: str) -> bool:
     return True
 
 
-def _wrong(codec: str, hint: str | None, found: str, where: str) -> InputError:
+def _wrong(codec: str, hint: str | None, found: str, where: str, source: Source) -> InputError:
     return InputError(
         f"this is not {codec}: {found}",
         where=where,
-        next=f'write encoding = "{hint}" into its [[sources]] block in shop.toml'
+        next=block_of(source, encoding=f'"{hint}"')
         if hint
         else "save the file as UTF-8, or name its `encoding` in shop.toml",
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from shopkeeper.collect import times
-from shopkeeper.collect.sources import name_of
+from shopkeeper.collect.sources import block_of, name_of
 from shopkeeper.collect.tables import ALIAS_UNITS, ALIASES, COLUMNS, KIND_ALIASES, REQUIRED, TIMES
 from shopkeeper.config import Settings, Source, When
 from shopkeeper.errors import InputError
@@ -121,7 +121,7 @@ def plan(source: Source, settings: Settings, file: str, found: list[str]) -> Map
                 units.setdefault(ours, unit)
     for ours in REQUIRED[table]:
         if ours not in names and ours not in source.constants:
-            raise _missing(ours, source, file, found)
+            raise _missing(ours, source, file, found, taken)
     extra = [name for name in found if name not in taken]
     if source.attributes is not None:
         extra = [name for name in found if name in source.attributes]
@@ -224,13 +224,12 @@ def _hit(rule: When) -> pl.Expr:
     return test.fill_null(False)
 
 
-def _missing(ours: str, source: Source, file: str, found: list[str]) -> InputError:
+def _missing(ours: str, source: Source, file: str, found: list[str], taken: set[str]) -> InputError:
     if len(found) == 1 and (sign := re.search(r"[;\t|]", found[0])):
-        step = f'the names seem to be parted by {sign[0]!r}: write delimiter = "{sign[0]}"'
         return InputError(
             f"no column {ours!r}; the only column found is {found[0]!r}",
             where=file,
-            next=step.replace("\t", "\\t") + " into its [[sources]] block in shop.toml",
+            next=block_of(source, delimiter=f'"{sign[0]}"'.replace("\t", "\\t")),
         )
     if all(re.fullmatch(r"[-\d.: T]+|[a-z]{1,4}", name) for name in found) and any(
         any(sign.isdigit() for sign in name) for name in found
@@ -238,15 +237,16 @@ def _missing(ours: str, source: Source, file: str, found: list[str]) -> InputErr
         return InputError(
             f"no column {ours!r}; the first line looks like data: {_listed(found)}",
             where=file,
-            next='name the columns in shop.toml: header = ["user_id", "item_id", …]',
+            next=block_of(source, header='["user_id", "item_id", …]'),
         )
     known = (ours, *ALIASES[source.table].get(ours, ()))
-    near = next((hit for k in known for hit in difflib.get_close_matches(k, found, n=1)), found[0])
+    free = [name for name in found if name not in taken] or found
+    hits = (hit for name in known for hit in difflib.get_close_matches(name, free, n=1))
+    near = next(hits, free[0] if free else "…")
     return InputError(
-        f"no column {ours!r}, which {source.table} need{_near(ours, found)}; found: {_listed(found)}",
+        f"no column {ours!r}, which {source.table} need{_near(ours, free)}; found: {_listed(found)}",
         where=file,
-        next=f'write into shop.toml: [[sources]] table = "{source.table}", '
-        f'path = "{source.path or source.sql_table}", columns = {{ {ours} = "{near}" }}',
+        next=block_of(source, columns=f'{{ {ours} = "{near}" }}'),
     )
 
 

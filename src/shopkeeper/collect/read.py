@@ -80,7 +80,7 @@ def _chunks(
         mapping = plan(source, settings, name, excel.columns)
         chunks = excel.read(position, _keyed(mapping))
     elif form == "csv":
-        file = TextFile(path, name, source.encoding)
+        file = TextFile(path, name, source)
         delimiter = source.delimiter
         if ".tsv" in path.name.lower() and "delimiter" not in source.model_fields_set:
             delimiter = "\t"
@@ -99,7 +99,7 @@ def _json_lines(
     source: Source, settings: Settings, name: str, path: Path, position: dict[str, Any] | None
 ) -> Chunks:
     """Keys may come and go from line to line, so each chunk is mapped by what it has."""
-    file = TextFile(path, name, source.encoding)
+    file = TextFile(path, name, source)
     head = file.head()
     if not head.data.strip():
         raise InputError(

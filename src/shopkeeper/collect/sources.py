@@ -32,7 +32,8 @@ PLAIN: dict[TableName, tuple[str, ...]] = {
 
 
 def find_sources(settings: Settings, folder: Path) -> tuple[Source, ...]:
-    """The sources of the shop in `folder`: those of shop.toml, else the plain shape's files.
+    """The sources of the shop in `folder`: those of shop.toml, and for tables that these do not
+    name (skipped ones do) the plain shape's files.
 
     The plain shape is looked for in `folder`/raw and in `folder` itself. InputError where nothing
     is found, where a table has two candidates of one name, or where a source names an unknown
@@ -49,7 +50,10 @@ def find_sources(settings: Settings, folder: Path) -> tuple[Source, ...]:
                 where="shop.toml",
                 next="give each [[sources]] block its own `name`",
             )
-        return found
+        named = {source.table for source in settings.sources}
+        used = {source.path for source in settings.sources}
+        plain = (source for source in _plain(folder) if source.table not in named)
+        return *found, *(source for source in plain if source.path not in used)
     found = tuple(_plain(folder))
     if not found:
         seen = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
@@ -65,6 +69,15 @@ def find_sources(settings: Settings, folder: Path) -> tuple[Source, ...]:
 def name_of(source: Source) -> str:
     """How lineage and quarantine call the source."""
     return source.name or source.path or source.sql_table or ""
+
+
+def block_of(source: Source, **keys: str) -> str:
+    """How to write one more key into the source's block: the end of many a next step."""
+    more = ", ".join(f"{key} = {value}" for key, value in keys.items())
+    place = f'path = "{source.path}"' if source.path else f'sql_table = "{source.sql_table}"'
+    return (
+        f'write into shop.toml, under [[sources]] with table = "{source.table}" and {place}: {more}'
+    )
 
 
 def format_of(source: Source, path: Path) -> Format:

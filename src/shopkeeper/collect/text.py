@@ -27,6 +27,7 @@ import polars as pl
 from shopkeeper.collect import positions
 from shopkeeper.collect.batch import Chunk, Reject
 from shopkeeper.collect.encodings import check_encoding, decode_lines, is_line_safe, known_codec
+from shopkeeper.config import Source
 from shopkeeper.errors import InputError
 
 BLOCK = 32 << 20  # bytes read at a time
@@ -87,11 +88,11 @@ class _Cursor:
 class TextFile:
     """One text file; gzip is unpacked on the way."""
 
-    def __init__(self, path: Path, name: str, encoding: str) -> None:
+    def __init__(self, path: Path, name: str, source: Source) -> None:
         """`name`: as positions, quarantine and errors call it. InputError: not a text file."""
         self.path, self.name = path, name
         self.stamp = positions.stamp(path)
-        self.codec = known_codec(encoding, name)
+        self.codec = known_codec(source.encoding, name)
         with self._unpacking(), closing(self._bytes()) as file:
             head = file.read(4096)
         for magic, what, remedy in _NOT_TEXT:
@@ -106,7 +107,7 @@ class TextFile:
         self.through_decoder = not is_line_safe(self.codec) or old_mac
         if self.through_decoder:
             self.codec, self._outer = "utf-8", self.codec
-        check_encoding(self.head_bytes(), self.codec, name)
+        check_encoding(self.head_bytes(), self.codec, name, source)
 
     def head_bytes(self, size: int = 1 << 20) -> bytes:
         """The first whole lines, without byte-order mark, at most about `size` bytes."""
