@@ -13,11 +13,16 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import structlog
 
+from shopkeeper.errors import SourceError
 from shopkeeper.serving.durable import DurableFile
 from shopkeeper.serving.events import iso
 
 FLUSH_S = 0.1
+KEEP_DAYS = 30  # answers older than this are forgotten
+SWEEP_S = 3600.0
+PENDING = 50_000  # answers that wait while the disk refuses; older ones are lost
 TOGETHER = 500  # answers looked up in one statement
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -26,6 +31,7 @@ CREATE TABLE IF NOT EXISTS answers (
 """
 
 V = TypeVar("V")
+log = structlog.get_logger()
 
 
 class Cache(Generic[V]):
@@ -146,8 +152,18 @@ class AnswerLog:
         )
 
     def _run(self) -> None:
+        swept = float("-inf")
         while not self._stop.wait(FLUSH_S):
-            self.flush()
+            try:
+                self.flush()
+                if time.monotonic() - swept > SWEEP_S:
+                    swept = time.monotonic()
+                    self.forget(time.time_ns() // 1000 - KEEP_DAYS * 86_400_000_000)
+            except SourceError as error:  # answering goes on; the newest answers wait
+                log.error("answers cannot be logged", error=str(error))
+                with self._lock:
+                    for answer_id in list(self._pending)[:-PENDING]:
+                        del self._pending[answer_id]
 
     def close(self) -> None:
         """Write what is pending, then close."""
