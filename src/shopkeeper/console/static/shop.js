@@ -167,6 +167,8 @@ function report() {
   if (events.length) send(events).catch(() => {});
 }
 
+addEventListener("pagehide", report); // leaving at once loses nothing that was seen
+
 function watch() {
   for (const ware of document.querySelectorAll(".ware[data-item]")) eyes.observe(ware);
 }

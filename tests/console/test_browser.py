@@ -1,0 +1,271 @@
+"""The pages in a real Chromium: what a person clicks, types and sees."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no Chromium at {CHROMIUM}"),
+]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(served, chromium) -> Iterator[Any]:
+    """A new visitor's page. Afterwards: nothing failed to load, no script or policy complained."""
+    context = chromium.new_context(
+        base_url=served.url, viewport={"width": 1280, "height": 900}, locale="en-GB"
+    )
+    opened = context.new_page()
+    opened.set_default_timeout(20_000)
+    problems: list[str] = []
+    opened.on(
+        "console", lambda m: problems.append(m.text) if m.type in ("error", "warning") else None
+    )
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on(
+        "response", lambda r: problems.append(f"{r.status} {r.url}") if r.status >= 400 else None
+    )
+    opened.on(
+        "request",
+        lambda r: (
+            None if r.url.startswith((served.url, "data:")) else problems.append(f"asked {r.url}")
+        ),
+    )
+    yield opened
+    context.close()
+    assert problems == []
+
+
+def shown(page: Any) -> list[str]:
+    return page.locator("#for-you [data-item]").evaluate_all("all => all.map(e => e.dataset.item)")
+
+
+def act(page: Any, item: str, what: str) -> None:
+    page.locator(f'#for-you [data-item="{item}"] [data-act="{what}"]').click()
+    page.wait_for_selector("#for-you.changed")
+
+
+def test_an_act_changes_the_list_and_marks_what_is_new(page) -> None:
+    page.goto("/")
+    before = shown(page)
+    assert len(before) == 12
+    act(page, before[0], "cart")
+    after = shown(page)
+    assert after != before
+    new = page.locator("#for-you .is-new").evaluate_all("all => all.map(e => e.dataset.item)")
+    assert set(new) == set(after) - set(before)
+    assert page.locator("#for-you .fresh").count() == len(new)
+    assert "Added to the cart" in page.locator("#toast").text_content()
+    assert page.locator("#cart-count").text_content() == "1"
+    assert "is in your cart" in page.locator("#for-you .why").all_text_contents().__str__()
+
+
+def test_what_was_bought_leaves_the_list_and_the_cart(page) -> None:
+    page.goto("/")
+    item = shown(page)[2]
+    act(page, item, "purchase")
+    assert item not in shown(page)
+    page.reload()
+    assert item not in shown(page)
+    assert "Because you bought" in page.locator("#for-you").text_content()
+
+
+def test_opening_an_item_is_a_view_that_joins_its_answer(page, served) -> None:
+    page.goto("/")
+    answer = page.locator("#for-you .goods").get_attribute("data-answer")
+    first = shown(page)[0]
+    with page.expect_response(
+        lambda r: r.url.endswith("/v1/events") and "view" in (r.request.post_data or "")
+    ):
+        page.locator("#for-you h3 a").first.click()
+    page.wait_for_selector("#took:not([hidden])")
+    events = served.http.get(f"/v1/answers/{answer}").json()["events"]
+    views = [event for event in events if event["kind"] == "view"]
+    assert [(view["item_id"], view["position"]) for view in views] == [(first, 1)]
+    shown_first = {event["item_id"] for event in events if event["kind"] == "impression"}
+    assert first in shown_first, "what was shown is recorded too"
+
+
+@pytest.mark.parametrize(("words", "title"), [("kettle", "Kettle"), ("水壶", "Kettle")])
+def test_search_finds_in_both_languages(page, words: str, title: str) -> None:
+    page.goto("/")
+    page.fill("#q", words)
+    page.press("#q", "Enter")
+    page.wait_for_url(re.compile(r"\?q="))
+    titles = page.locator("#results h3").all_text_contents()
+    assert len(titles) == 12
+    assert all(title in text for text in titles)
+
+
+def test_facets_narrow_the_results_in_place(page) -> None:
+    page.goto("/?q=red")
+    page.get_by_label("Kitchen").check()
+    page.wait_for_url(re.compile("filter=category%3AKitchen"))
+    metas = page.locator("#results .meta").all_text_contents()
+    assert metas
+    assert all("Kitchen" in meta for meta in metas)
+    page.go_back()
+    page.wait_for_url(re.compile(r"\?q=red$"))
+
+
+def test_suggestions_are_chosen_by_keyboard(page) -> None:
+    page.goto("/")
+    page.locator("#q").press_sequentially("ket", delay=40)
+    page.wait_for_selector("#suggestions [role=option]")
+    assert page.locator("#q").get_attribute("aria-expanded") == "true"
+    page.press("#q", "ArrowDown")
+    chosen = page.locator('#suggestions [aria-selected="true"]').text_content()
+    page.press("#q", "Enter")
+    page.wait_for_url(re.compile(r"\?q="))
+    assert page.locator("#q").input_value() == chosen
+
+
+def test_the_language_switch_turns_every_word(page) -> None:
+    page.goto("/")
+    page.get_by_role("link", name="中文").click()
+    page.wait_for_load_state()
+    assert page.locator("h1").text_content() == "为您推荐"
+    assert page.locator("html").get_attribute("lang") == "zh-CN"
+    assert "水壶" in page.locator("#for-you").text_content()
+    page.goto("/console")
+    assert page.get_by_role("link", name="数据质量").is_visible()
+    page.get_by_role("link", name="English").click()
+    page.wait_for_load_state()
+    assert page.get_by_role("link", name="Quality", exact=True).is_visible()
+
+
+def test_the_cart_shows_what_goes_with_it_and_buys_all(page) -> None:
+    page.goto("/")
+    first, second = shown(page)[:2]
+    act(page, first, "cart")
+    page.goto("/")
+    if second in shown(page):
+        page.locator(f'#for-you [data-item="{second}"] [data-act="cart"]').click()
+        sync_api.expect(page.locator("#cart-count")).to_have_text("2")
+    page.goto("/cart")
+    in_cart = page.locator("tr[data-item]").count()
+    assert in_cart >= 1
+    assert first not in shown(page)
+    page.get_by_role("button", name="Buy all").click()
+    page.wait_for_selector("text=Your cart is empty.")
+
+
+def test_switching_the_user_shows_that_users_list(page) -> None:
+    page.goto("/")
+    page.wait_for_selector("#known option", state="attached")
+    user = page.locator("#known option").first.get_attribute("value")
+    page.fill("#user", user)
+    page.get_by_role("button", name="Switch").click()
+    page.wait_for_selector(f"h1:has-text('For {user}')")
+    page.get_by_role("button", name="Be somebody new").click()
+    page.wait_for_selector("h1:has-text('For you')")
+
+
+def test_why_tells_where_an_item_came_from(page) -> None:
+    page.goto("/")
+    page.locator('#for-you a[title="Why this?"]').first.click()
+    page.wait_for_selector("h1:has-text('Why this?')")
+    assert page.locator("tr.best").count() >= 1
+    page.get_by_role("link", name=re.compile(r"^models\.item_knn@")).click()
+    page.wait_for_selector("h1:has-text('models.item_knn')")
+
+
+def test_lineage_is_drawn_and_a_node_opens_its_asset(page) -> None:
+    page.goto("/console")
+    page.wait_for_selector('[data-chart="lineage"][data-drawn="yes"] svg')
+    texts = page.locator('[data-chart="lineage"] svg text').all_text_contents()
+    assert {"raw.events", "clean.events", "releases.main"} <= set(texts)
+    chart = page.locator('[data-chart="lineage"]')
+    chart.scroll_into_view_if_needed()
+    label = page.locator('[data-chart="lineage"] svg text', has_text=re.compile("^releases.main$"))
+    box = label.bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] - 9)
+    page.wait_for_url(re.compile("/console/assets/releases.main"))
+
+
+def test_live_numbers_move_without_a_reload(page, served) -> None:
+    page.goto("/console")
+    field = page.locator('[data-live-number="accepted"]')
+    before = int(field.text_content().strip().replace(",", ""))
+    event = {"user_id": "live", "item_id": "i00", "kind": "view"}
+    served.http.post("/v1/events", json={"events": [event] * 7})
+    sync_api.expect(field).to_have_text(f"{before + 7:,}", timeout=10_000)
+
+
+def test_the_leaderboard_plots_every_model(page) -> None:
+    page.goto("/console/leaderboard")
+    page.wait_for_selector('[data-chart="intervals"][data-drawn="yes"] svg')
+    texts = page.locator('[data-chart="intervals"] svg text').all_text_contents()
+    assert "item_knn" in texts
+
+
+def test_quarantined_rows_are_one_click_away(page) -> None:
+    page.goto("/console/quality")
+    page.get_by_role("link", name="time: from the future").click()
+    page.wait_for_selector("#rows")
+    assert "2090-01-01" in page.locator("#rows").text_content()
+
+
+def test_the_api_page_sends_a_request(page) -> None:
+    page.goto("/docs")
+    endpoint = page.locator(
+        "details.endpoint", has=page.locator("code", has_text=re.compile("^/v1/search$"))
+    )
+    endpoint.locator("summary").first.click()
+    endpoint.locator('input[name="q"]').fill("tent")
+    endpoint.get_by_role("button", name="Send").click()
+    endpoint.locator("output pre").wait_for()
+    assert "HTTP 200" in endpoint.locator("output").text_content()
+
+
+@pytest.mark.parametrize(
+    "address", ["/", "/?q=lamp", "/item/i00", "/console", "/console/quality", "/cart"]
+)
+def test_a_telephone_needs_no_sideways_scrolling(page, address: str) -> None:
+    page.set_viewport_size({"width": 375, "height": 720})
+    page.goto(address)
+    page.wait_for_timeout(200)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+def test_everything_can_be_reached_by_keyboard(page) -> None:
+    page.goto("/")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    reached = set()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate(
+                "document.activeElement.id || document.activeElement.dataset.act || document.activeElement.tagName"
+            )
+        )
+    assert {"q", "user", "favorite", "cart", "purchase"} <= reached
+    unnamed = page.locator("button:visible, a:visible, input:visible").evaluate_all(
+        "all => all.filter(e => !(e.textContent.trim() || e.ariaLabel || e.title || (e.labels && e.labels.length))).length"
+    )
+    assert unnamed == 0
