@@ -1,7 +1,8 @@
 """JSON Lines: one object a line; nested values become JSON text.
 
-Polars parses the lines that are objects; it has to be told the keys, so these are looked up in the
-bytes first (every `"…":`, nested ones too: a column that nothing fills is dropped again).
+Polars parses the lines that are objects. It has to be told the keys: it finds them itself where each
+key's values have a common type; otherwise every `"…":` of the bytes is taken for one, nested ones
+too, and a column that nothing fills is dropped again.
 """
 
 import json
@@ -19,11 +20,7 @@ MOST_KEYS = 2_000  # keys that differ from line to line are data, not columns
 def parse(lines: Lines) -> Parsed:
     """Every key of the block that has a value is a column; a line that is no object is rejected."""
     data, rejects = lines.data, list[Reject]()
-    numbers = [
-        number
-        for number, line in enumerate(data.split(b"\n"), start=lines.first)
-        if line and not line.isspace()
-    ]
+    numbers = _numbers(lines)
     frame = None if b"\0" in data or lines.bad else _by_polars(data)
     if frame is None or frame.height != len(numbers):
         good, numbers, rejects = _sift(lines)
@@ -35,10 +32,24 @@ def parse(lines: Lines) -> Parsed:
     return Parsed(pl.DataFrame([*filled, line]), rejects, len(data))
 
 
+def _numbers(lines: Lines) -> list[int]:
+    """The numbers of the lines that are not blank."""
+    return [
+        number
+        for number, line in enumerate(lines.data.split(b"\n"), start=lines.first)
+        if line and not line.isspace()
+    ]
+
+
 def _by_polars(data: bytes) -> pl.DataFrame | None:
     """None: Polars cannot read it."""
-    keys = {json.loads(b'"' + key + b'"') for key in set(_KEY.findall(data))}
-    if len(keys) > MOST_KEYS or not data.strip():
+    if not data.strip():
+        return None
+    try:
+        keys = set(pl.scan_ndjson(data, infer_schema_length=None).collect_schema())
+    except pl.exceptions.PolarsError:  # values of one key that have no common type
+        keys = {json.loads(b'"' + key + b'"') for key in set(_KEY.findall(data))}
+    if len(keys) > MOST_KEYS:
         return None
     schema = pl.Schema(dict.fromkeys(sorted(keys - {"line"}), pl.String))
     try:

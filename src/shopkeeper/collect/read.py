@@ -108,9 +108,10 @@ def _json_lines(
             next="export it again, or take it away",
         )
     parsed = jsonlines.parse(head)
-    if not parsed.frame.height and parsed.rejects:
+    array = head.data.lstrip().startswith(b"[")
+    if parsed.rejects and (array or not parsed.frame.height):
         raise InputError(
-            f"no line of its head is a JSON object; line {parsed.rejects[0].line}: "
+            f"its lines are not JSON objects; line {parsed.rejects[0].line}: "
             f"{parsed.rejects[0].detail}",
             where=name,
             next="write one object a line, e.g. with: jq -c '.[]' FILE",
