@@ -104,6 +104,13 @@ def test_a_when_rule_sets_columns_where_its_column_matches(
     assert made["channel"].to_list() == ["shop" if hit else None for hit in hits]
 
 
+def test_a_rule_that_sets_nothing_takes_a_value_away() -> None:
+    rule = When(column="price", below=0.01, set={"title": ""})
+    source = Source(table="items", path="f", when=(rule,))
+    made = _map(source, {"item_id": ["a", "b"], "title": ["damaged", "Lamp"], "price": ["0", "2"]})
+    assert made["title"].to_list() == [None, "Lamp"]
+
+
 def test_other_names_are_taken_only_where_they_can_mean_one_thing() -> None:
     made = _map(_events(), {"User ID": ["u"], "itemId": ["i"], "time": ["1709281800"]})
     assert made.select("user_id", "item_id", "ts").row(0) == (

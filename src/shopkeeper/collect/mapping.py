@@ -49,7 +49,9 @@ class Mapping:
         for ours in columns:
             columns[ours] = self._converted(ours, columns[ours])
         made = pl.DataFrame(columns) if columns else frame.select()
-        constant = {ours: pl.lit(value) for ours, value in source.constants.items()}
+        constant = {
+            ours: pl.lit(value or None, pl.String) for ours, value in source.constants.items()
+        }
         missing = [name for name in COLUMNS[table] if name not in made.columns]
         made = frame.select("line").hstack(made)
         made = made.with_columns(
@@ -58,7 +60,10 @@ class Mapping:
         for rule in source.when:
             hit = frame.select(_hit(rule)).to_series()
             made = made.with_columns(
-                pl.when(pl.lit(hit)).then(pl.lit(value)).otherwise(pl.col(ours)).alias(ours)
+                pl.when(pl.lit(hit))
+                .then(pl.lit(value or None, pl.String))
+                .otherwise(pl.col(ours))
+                .alias(ours)
                 for ours, value in rule.set.items()
             )
         if self.extra:
