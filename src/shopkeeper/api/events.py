@@ -39,7 +39,7 @@ async def record(request: Request, caller: Visitor) -> Response:
                     next="report it from the shop's server, with a secret key; a page may send: "
                     + ", ".join(sorted(BROWSER_KINDS)),
                 )
-    service = request.app.state.shop.service
-    receipt = await run_in_threadpool(service.record, [plain_event(event) for event in events])
+    rows = [plain_event(event) for event in events]
+    receipt = await run_in_threadpool(lambda: request.app.state.shop.service.record(rows))
     request.app.state.gauges.recorded(receipt.accepted, receipt.duplicates)
     return reply(receipt, 202)

@@ -28,7 +28,7 @@ async def put_many(request: Request, _: Keeper) -> Response:
             raise InputError(f"item {item.item_id!r} stands here twice", where=f"body.items.{n}")
         seen.add(item.item_id)
     rows = [item.model_dump(exclude_unset=True) for item in body.items]
-    await run_in_threadpool(request.app.state.shop.service.put_items, rows, "put")
+    await run_in_threadpool(lambda: request.app.state.shop.service.put_items(rows, "put"))
     return reply({"written": len(rows)})
 
 
@@ -64,5 +64,5 @@ def card(request: Request, item_id: Id, _: Visitor) -> Response:
 
 async def _write(request: Request, item_id: str, fields: dict[str, Any], mode: str) -> Response:
     row = {"item_id": item_id} | fields
-    await run_in_threadpool(request.app.state.shop.service.put_items, [row], mode)
+    await run_in_threadpool(lambda: request.app.state.shop.service.put_items([row], mode))
     return reply({"written": 1})
