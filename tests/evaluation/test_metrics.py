@@ -85,7 +85,7 @@ def slow_lists(lists: list[list[int]], items: int, counts: list[int], tags: list
         "gini": spread / (2 * items * sum(amounts)),
         "novelty": sum(novelty) / len(novelty),
     }
-    if diversities:
+    if diversities and 2 * len(diversities) >= len(lists):
         made["diversity"] = sum(diversities) / len(diversities)
     return made
 

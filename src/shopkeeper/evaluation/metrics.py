@@ -29,7 +29,8 @@ Of the lists alone:
                  n_i of N training events and M is the catalogue: 1 for never-seen items, 0 for one
                  item that has everything
     diversity@K  mean over lists of 1 - mean pairwise Jaccard similarity of the items' tags; items
-                 without tags are left out, lists with fewer than two tagged items too
+                 without tags are left out, lists with fewer than two tagged items too, and where
+                 that leaves less than half of the lists, there is no such figure
 
 Ties count against the model: a target ranks behind every other item of equal score, and tied
 targets rank among themselves by lower index. So a model that scores everything equal scores 0, and
@@ -394,7 +395,11 @@ def _diversity(
             some = pairs > 0
             total[k] += float((1 - similar[some] / pairs[some]).sum())
             counted[k] += int(some.sum())
-    return {f"diversity@{k}": total[k] / counted[k] for k in ks if counted[k]}
+    return {
+        f"diversity@{k}": total[k] / counted[k]
+        for k in ks
+        if counted[k] * 2 >= len(lists) > 0 and k > 1
+    }
 
 
 def _groups(
