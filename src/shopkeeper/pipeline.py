@@ -98,7 +98,14 @@ def _names(settings: Settings) -> tuple[str, ...]:
 
 def _served(settings: Settings) -> tuple[str, ...]:
     made = ((f"models.{name}", f"evaluations.{name}") for name in _names(settings))
-    base = ("clean.items", "clean.events", "features.items", "features.sequences", "indexes.search")
+    base = (
+        "clean.items",
+        "clean.events",
+        "clean.users",
+        "features.items",
+        "features.sequences",
+        "indexes.search",
+    )
     return (*base, *(asset for pair in made for asset in pair))
 
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from shopkeeper.api.bodies import AnswerOut, Id, SearchOut, reply
 from shopkeeper.api.doors import Keeper, Visitor
-from shopkeeper.api.filters import Sort, parse_filters
+from shopkeeper.console.filters import Sort, parse_filters
 from shopkeeper.errors import InputError
 from shopkeeper.serving.service import Answer, Service
 from shopkeeper.words import Scene

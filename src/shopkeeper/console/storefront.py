@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from shopkeeper.api.filters import parse_filters
+from shopkeeper.console.filters import parse_filters
 from shopkeeper.console.templating import language_of, render
 from shopkeeper.errors import InputError, NotFound
 from shopkeeper.words import Scene

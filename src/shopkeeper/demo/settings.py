@@ -56,7 +56,7 @@ path = "raw/images"
 # ---- how models learn ----
 
 [training]
-max_epochs = 5                       # the transformer is at its best by then here, and the demo stays short
+max_epochs = 5                       # more would still gain a little; the demo stays short
 patience = 2                         # epochs without gain before it stops
 """
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
+from shopkeeper.assets.store import Run
 from shopkeeper.config import Settings
 from shopkeeper.engine.steps import Context
 from shopkeeper.errors import NotReady
@@ -70,6 +72,8 @@ def publish(context: Context) -> None:
         events_position=taken_up_to(context, "raw.feedback"),
         items_position=taken_up_to(context, "raw.item_writes"),
         history=settings.serving.history,
+        opted_out=opted_out(run),
+        workspace=context.folder,
     )
     decision = ask_gate(store, settings, metrics)
     serves = False
@@ -97,6 +101,14 @@ def publish(context: Context) -> None:
     run.note("release", release)
     run.note("serves", serves)
     run.note("gate", decision.reason)
+
+
+def opted_out(run: Run) -> list[str]:
+    """Users who switched personalisation off."""
+    if not run.has("clean.users"):
+        return []
+    users = run.scan("clean.users").filter(~pl.col("personalisation").fill_null(True))
+    return users.select("user_id").collect()["user_id"].to_list()
 
 
 def _trained_on(context: Context, names: list[str]) -> dict[str, str]:
