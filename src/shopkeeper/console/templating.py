@@ -1,7 +1,6 @@
 """Rendering a page: language, money, and what every page shares."""
 
 import json
-import re
 from datetime import datetime
 from functools import cache
 from importlib import resources
@@ -139,10 +138,10 @@ def render(request: Request, template: str, http_status: int = 200, **values: An
         ]
 
     def because(reason: dict[str, Any]) -> str:
-        """The reason in words, with a long item name cut at its first comma."""
+        """The reason in words, with a long English item name cut at its first comma."""
         text = str(reason[language])
         name = str(reason.get("params", {}).get("item", ""))
-        return text.replace(name, re.split("[,，]", name)[0]) if name else text
+        return text.replace(name, name.split(",")[0]) if name else text
 
     def with_query(**changed: Any) -> str:
         """The address of this page with some query values changed; None takes one away."""

@@ -24,11 +24,15 @@ TEXTS: Mapping[str, tuple[str, str]] = {
 
 
 def reason(key: str, **params: str) -> dict[str, object]:
-    """{"key", "params", "en", "zh"}; `params` fill the sentences."""
+    """{"key", "params", "en", "zh"}; `params` fill the sentences.
+
+    A param with `_zh` behind its name (item_zh) fills the Chinese sentence instead of the plain one.
+    """
     english, chinese = TEXTS[key]
+    translated = {name[:-3]: value for name, value in params.items() if name.endswith("_zh")}
     return {
         "key": key,
         "params": params,
         "en": english.format(**params),
-        "zh": chinese.format(**params),
+        "zh": chinese.format(**(params | translated)),
     }

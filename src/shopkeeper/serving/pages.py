@@ -335,14 +335,16 @@ def reasons(live: Live, plan: Plan, rows: Rows, sources: list[str]) -> list[dict
         because = next(((r, kind) for r, kind, around in near if row in around), None)
         if anchored and any(row in around for around in anchored):
             if anchor is not None:
-                out.append(reason("similar", item=name_of(catalogue, anchor)))
+                out.append(reason("similar", **names_of(catalogue, anchor)))
             else:
                 out.append(reason("goes_with"))
         elif source == "same_category" and anchor is not None:
-            category = catalogue.card(anchor)["category"]
-            out.append(reason("same_category", category=str(category)))
+            card = catalogue.card(anchor)
+            english = str(card["category"])
+            chinese = str((card["attributes"] or {}).get("category_zh") or english)
+            out.append(reason("same_category", category=english, category_zh=chinese))
         elif because is not None:
-            out.append(reason(f"because_{because[1]}", item=name_of(catalogue, because[0])))
+            out.append(reason(f"because_{because[1]}", **names_of(catalogue, because[0])))
         elif source == "popularity" or not plan.history.acts:
             out.append(reason("popular"))
         else:
@@ -350,7 +352,8 @@ def reasons(live: Live, plan: Plan, rows: Rows, sources: list[str]) -> list[dict
     return out
 
 
-def name_of(catalogue: Catalogue, row: int) -> str:
-    """What a reason calls an item."""
+def names_of(catalogue: Catalogue, row: int) -> dict[str, str]:
+    """What a reason calls an item: {"item", "item_zh"}."""
     card = catalogue.card(row)
-    return str(card["title"] or card["title_zh"] or card["item_id"])
+    english = str(card["title"] or card["title_zh"] or card["item_id"])
+    return {"item": english, "item_zh": str(card["title_zh"] or english)}
