@@ -116,8 +116,10 @@ def test_sigterm_lets_requests_under_way_finish_and_loses_no_acknowledged_event(
 def test_two_workers_answer_for_each_other(folder) -> None:
     """An event taken by one worker changes the answers of both; their counts add up."""
     with running(folder, 2) as (process, http, _log):
-        seen = set()
-        for _ in range(40):  # a new connection each, so that both workers are asked
+        seen: set[int] = set()
+        until = time.monotonic() + 60
+        while len(seen) < 2 and time.monotonic() < until:
+            # a new connection each, so that both workers are asked once both are up
             told = http.get("/v1/counters", headers={"connection": "close"})
             seen.add(told.json()["worker"])
         assert len(seen) == 2
