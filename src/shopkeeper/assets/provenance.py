@@ -15,24 +15,34 @@ def package_root() -> Path:
     return Path(str(files("shopkeeper")))
 
 
-@cache
-def _digest_of(part: str) -> str:
-    root = package_root() / part
-    paths = [root] if root.is_file() else sorted(root.rglob("*"))
-    digest = hashlib.sha256()
-    for path in paths:
-        if path.suffix in _SOURCE and path.is_file():
-            digest.update(str(path.relative_to(package_root())).encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+def _read_sources() -> dict[str, str]:
+    """{path below the package: digest} of every source file."""
+    root = package_root()
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.suffix in _SOURCE and path.is_file()
+    }
+
+
+# taken when the process starts: what is edited during a long run is not the code that runs
+_SOURCES = _read_sources()
 
 
 def code_digest(parts: Sequence[str]) -> str:
     """Digest of the source files of rooms or modules, e.g. ("clean", "features/build.py")."""
+    digest = hashlib.sha256()
     for part in parts:
-        if not (package_root() / part).exists():
+        found = {
+            path: value
+            for path, value in _SOURCES.items()
+            if path == part or path.startswith(f"{part}/")
+        }
+        if not found:
             raise ValueError(f"no such source: {part}")
-    return hashlib.sha256("".join(_digest_of(part) for part in parts).encode()).hexdigest()[:32]
+        for path, value in found.items():
+            digest.update(f"{path}={value}\n".encode())
+    return digest.hexdigest()[:32]
 
 
 @cache

@@ -55,7 +55,7 @@ path = "raw/images"
 
 # ---- how models learn ----
 
-[training]
+[training]                           # what every model is told; unknown words are passed over
 max_epochs = 5                       # more would still gain a little; the demo stays short
 patience = 2                         # epochs without gain before it stops
 """
