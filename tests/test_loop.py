@@ -127,3 +127,19 @@ def test_lineage_leads_from_the_release_back_to_the_raw_files(shop: Path) -> Non
         run = opened.asset("models.item_knn")["run"]
         assert run["outcome"] == "done"
         assert run["code_digest"]
+
+
+def test_a_tiny_shop_with_all_floors_still_gets_a_release(tmp_path: Path) -> None:
+    """Where too few examples let the fusion fall below a floor, that floor serves."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "shop.toml").write_text(
+        'models = ["popularity", "item_knn", "sequence_knn", "ease"]\nbuckets = 2\n'
+    )
+    dice = random.Random(1)
+    lines = [f"u{n % 6},i{dice.randrange(9)}" for n in range(60)]
+    (folder / "user_behavior.csv").write_text("\n".join(["user_id,item_id", *lines]) + "\n")
+    with Shop.open(folder) as shop:
+        told = shop.run()
+        assert told["release"] is not None
+        assert len(shop.service.recommend(user_id="u1", k=3).items) == 3

