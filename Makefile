@@ -32,10 +32,13 @@ check: .venv  ## style, types and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv  ## the platform's and the server's figures (tens of minutes)
-	$(BIN)/python benchmarks/all.py
+bench: .venv  ## collect, clean, search and serving (tens of minutes; each script alone: benchmarks/)
+	$(BIN)/python benchmarks/clean_checks.py
+	$(BIN)/python benchmarks/collect_clean.py --rows 10000000
+	$(BIN)/python benchmarks/search_speed.py --items 100000
+	$(BIN)/python benchmarks/sizing.py
 
-bench-models: .venv  ## the models' figures on public data: make bench-models DATA=folder (hours)
-	$(BIN)/python benchmarks/models.py --data $(DATA)
+bench-models: .venv  ## the models' figures on Amazon Beauty: make bench-models DATA=folder (half an hour)
+	for seed in 1 2 3; do $(BIN)/shopkeeper bench amazon_beauty --data $(DATA) --model transformer --seed $$seed; done
 
 .PHONY: help .venv demo test check bench bench-models
