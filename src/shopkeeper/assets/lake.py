@@ -25,7 +25,7 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from shopkeeper.assets import durable
-from shopkeeper.errors import InputError
+from shopkeeper.errors import InputError, NotReady
 
 # Delta has no unsigned numbers
 _SIGNED: dict[Any, Any] = {
@@ -93,6 +93,19 @@ class TableStore:
             durable.sync_folder(folder)
         if folders:
             durable.sync_folder(self.root)
+
+    def sound(self, file: DataFile) -> Path:
+        """The path of a data file, which has the size it was written with. NotReady otherwise."""
+        path = self.root / file.path
+        size = path.stat().st_size if path.exists() else None
+        if size != file.size:
+            found = "it is missing" if size is None else f"it has {size:,} bytes"
+            raise NotReady(
+                f"a data file of {self.name} is damaged: {found}, wanted {file.size:,}",
+                where=str(path),
+                next="bring it back from a backup, or make it anew: shopkeeper run --force",
+            )
+        return path
 
     def files(self, version: int) -> list[DataFile]:
         """The data files of Delta version `version`."""

@@ -90,9 +90,8 @@ class Assets:
             raise InputError(f"{name} is no table", where=name, next="open it as a folder")
         store = self._store(name)
         files = store.files(found.delta_version)
-        paths = [
-            store.root / file.path for file in files if buckets is None or file.bucket in buckets
-        ]
+        wanted = [file for file in files if buckets is None or file.bucket in buckets]
+        paths = [store.sound(file) for file in wanted]
         if not paths:
             return pl.LazyFrame(schema=_schema_from(found.schema))
         return pl.scan_parquet(

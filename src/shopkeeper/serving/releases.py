@@ -315,6 +315,12 @@ def pointer(store: Path) -> Pointer | None:
         return Pointer(**json.loads((store / "current.json").read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
+    except (ValueError, TypeError) as error:
+        raise NotReady(
+            f"cannot tell which release serves: {error}",
+            where=str(store / "current.json"),
+            next="delete this file, then: shopkeeper run release --force",
+        ) from error
 
 
 def swap(store: Path, release: str, *, reason: str, decision: Decision | None = None) -> bool:
