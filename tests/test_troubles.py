@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from shopkeeper.errors import NotReady
+from shopkeeper.errors import InputError, NotReady
+from shopkeeper.models import registry
 from shopkeeper.shop import Shop
 
 
@@ -38,3 +39,11 @@ def test_an_unreadable_pointer_is_told_and_mended(folder: Path) -> None:
     with Shop.open(folder) as shop:
         shop.run(["release"], force=True)
         assert shop.service.recommend(user_id="u1", k=3).items
+
+
+def test_a_users_model_that_is_no_python_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "brokenmodel.py").write_text("class Mine:\n    def (\n")
+    with pytest.raises(
+        InputError, match=r"brokenmodel\.py:2: the module of model .* no valid Python"
+    ):
+        registry.resolve("brokenmodel:Mine", tmp_path)

@@ -52,6 +52,12 @@ def resolve(name: str, folder: Path | None = None) -> type[Model]:
             where="models",
             next="put it beside shop.toml or install it into this environment",
         ) from error
+    except SyntaxError as error:
+        raise InputError(
+            f"the module of model {name!r} is no valid Python: {error.msg}",
+            where=f"{error.filename}:{error.lineno}",
+            next="correct that line, then run again",
+        ) from error
     found = getattr(module, class_name, None)
     if not isinstance(found, type):
         classes = [key for key, value in vars(module).items() if isinstance(value, type)]
