@@ -17,28 +17,12 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from shopkeeper.collect import tables
 from shopkeeper.errors import InputError
 from shopkeeper.serving.durable import DurableFile
 from shopkeeper.words import INTEREST_KINDS, KIND_CODES, Kind
 
-COLUMNS = (
-    "event_id",
-    "user_id",
-    "session_id",
-    "item_id",
-    "shop_id",
-    "kind",
-    "ts",
-    "dwell_ms",
-    "query",
-    "price_minor",
-    "quantity",
-    "channel",
-    "region",
-    "position",
-    "answer_id",
-    "propensity",
-)
+COLUMNS = tables.COLUMNS["events"]
 ID_LENGTH = 256
 TEXT_LENGTH = 1000
 BATCH = 10_000  # events in one call at most
