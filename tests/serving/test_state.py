@@ -97,6 +97,18 @@ def test_a_session_joins_the_user_who_logs_in(tmp_path: Path) -> None:
     log.close()
 
 
+def test_events_of_one_millisecond_are_in_the_order_they_came(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    snapshot.write(events_frame([]), tmp_path / "s", 5)
+    log = EventLog(tmp_path / "events.db")
+    log.record([{"session_id": "s1", "item_id": "b", "ts": 5_000}])
+    log.record([{"user_id": "u", "item_id": "c", "ts": 5_000}])
+    log.record([{"session_id": "s1", "item_id": "d", "ts": 5_000}])
+    histories = Histories(log, snapshot.read(tmp_path / "s", 0), RULES)
+    assert [a.item_id for a in histories.of("u", "s1").acts] == ["b", "c", "d"]
+    log.close()
+
+
 def test_events_that_the_snapshot_holds_are_not_counted_twice(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.db")
     log.record([{"user_id": "u", "item_id": "a"}])

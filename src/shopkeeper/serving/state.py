@@ -82,13 +82,14 @@ class Histories:
     def at(self, user_id: str | None, session_id: str | None, version: tuple[int, int]) -> History:
         """The history as it was at `version`; replay uses this, and so does `of`."""
         acts: list[Act] = []
+        logged: list[Act] = []
         if user_id is not None:
             acts = self.snapshot.acts(user_id)
-            fold(
-                acts, self.log.of(user_key(user_id), self.snapshot.position, version[0]), self.rules
-            )
+            logged = self.log.of(user_key(user_id), self.snapshot.position, version[0])
         if session_id is not None and version[1]:
-            fold(acts, self.log.of(session_key(session_id), 0, version[1]), self.rules)
+            logged += self.log.of(session_key(session_id), 0, version[1])
+            logged.sort(key=lambda act: act.seq)
+        fold(acts, logged, self.rules)
         return History(tuple(acts[-self.rules.limit :]), version)
 
 
