@@ -252,6 +252,19 @@ def test_a_telephone_needs_no_sideways_scrolling(page, address: str) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
 
 
+@pytest.mark.parametrize("width", [1024, 1200, 1440])
+def test_no_button_leaves_its_card(page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto("/?q=lamp")
+    page.wait_for_selector(".ware [data-act]")
+    over = page.locator(".ware").evaluate_all(
+        """all => all.flatMap(card => [...card.querySelectorAll(".acts button, .acts a")]
+             .map(b => b.getBoundingClientRect().right - card.getBoundingClientRect().right)
+             .filter(beyond => beyond > 0))"""
+    )
+    assert over == []
+
+
 def test_everything_can_be_reached_by_keyboard(page) -> None:
     page.goto("/")
     page.keyboard.press("Tab")
