@@ -1,13 +1,17 @@
 """One read path, one write path: what a run writes is visible whole or not at all."""
 
+import os
 import re
+import time
 from pathlib import Path
 
 import polars as pl
 import pytest
 from deltalake import DeltaTable
 
+from shopkeeper.assets import durable
 from shopkeeper.assets.buckets import bucket_column, bucket_of
+from shopkeeper.assets.lake import CHECKPOINT_EVERY
 from shopkeeper.assets.store import Assets
 from shopkeeper.errors import Denied, InputError, NotFound, NotReady
 from shopkeeper.governance.access import OWNER, Principal
@@ -104,11 +108,60 @@ def test_the_table_opens_in_plain_delta_readers_with_its_transaction(assets: Ass
     assert not any("minValues" in entry.read_text() for entry in log)  # no values of users
 
 
-def test_new_columns_are_added_and_old_rows_have_none(assets: Assets) -> None:
-    write(assets, "raw.events", rows("a"))
-    write(assets, "raw.events", rows("b").with_columns(kind=pl.lit("view")), "append")
+@pytest.mark.parametrize("old", list("abcdefgh"))  # the digests decide which file is read first
+def test_new_columns_are_added_and_old_rows_have_none(assets: Assets, old: str) -> None:
+    write(assets, "raw.events", rows(old))
+    write(assets, "raw.events", rows("z").with_columns(kind=pl.lit("view")), "append")
     frame = assets.read("raw.events", by=OWNER, purpose=Purpose.ANALYSE).sort("user_id")
     assert frame["kind"].to_list() == [None, "view"]
+
+
+def test_every_version_of_a_long_history_is_read_however_old_its_log(assets: Assets) -> None:
+    for n in range(CHECKPOINT_EVERY + 2):
+        write(assets, "raw.events", rows(f"u{n:03}"))
+    log = assets._store("raw.events").root / "_delta_log"
+    assert list(log.glob("*.checkpoint.parquet"))
+    long_ago = time.time() - 40 * 86_400
+    for entry in log.glob("*.json"):
+        os.utime(entry, (long_ago, long_ago))
+    for n in range(CHECKPOINT_EVERY):
+        write(assets, "raw.events", rows(f"v{n:03}"))
+    assert read(assets, "raw.events", 5) == ["u004"]
+    assert read(assets, "raw.events", 1) == ["u000"]
+
+
+@pytest.mark.parametrize("left", [b"", b"PAR1 half a checkpoint"])
+def test_a_checkpoint_that_a_power_cut_spoiled_is_thrown_away(assets: Assets, left: bytes) -> None:
+    for n in range(CHECKPOINT_EVERY + 2):
+        write(assets, "raw.events", rows(f"u{n:03}"))
+    log = assets._store("raw.events").root / "_delta_log"
+    for checkpoint in log.glob("*.checkpoint.parquet"):
+        checkpoint.write_bytes(left)
+    assert read(assets, "raw.events") == [f"u{CHECKPOINT_EVERY + 1:03}"]
+    write(assets, "raw.events", rows("after"), "append")
+    assert read(assets, "raw.events") == ["after", f"u{CHECKPOINT_EVERY + 1:03}"]
+
+
+def test_what_a_dead_process_left_unsynced_is_synced_by_the_next_commit(
+    assets: Assets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(assets, "raw.events", rows("a"))
+    store = assets._store("raw.events")
+    base = assets.current("raw.events")
+    assert base.delta_version is not None
+    ghost = [*store.files(base.delta_version), store.write_file(rows("ghost"), 0)]
+    with monkeypatch.context() as dead:
+        dead.setattr(durable, "sync_file", lambda path: None)
+        orphan = store.commit(ghost, rows("a").schema, 2, {})
+    synced: list[Path] = []
+    really = durable.sync_file
+    monkeypatch.setattr(durable, "sync_file", lambda path: (synced.append(path), really(path)))
+    write(assets, "raw.events", rows("b").with_columns(kind=pl.lit("view")), "append")
+    head = assets.current("raw.events").delta_version
+    assert head is not None
+    assert head > orphan
+    names = {path.name for path in synced}
+    assert {f"{n:020}.json" for n in range(orphan, head + 1)} <= names
 
 
 def test_lineage_is_what_was_read(assets: Assets) -> None:

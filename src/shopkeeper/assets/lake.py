@@ -5,6 +5,9 @@ rows twice is writing nothing, and a step that is repeated after a crash ends in
 delta-rs only keeps the log: a commit adds and removes files, with the asset's version number as
 application transaction. Everything is fsynced here, files before the commit and the log after it.
 
+No log entry is ever dropped, so every version that the catalogue knows can be read. A checkpoint is
+a summary of the log made now and then; one that a power cut spoiled is thrown away.
+
 Which Delta version an asset version is stands in the catalogue, not here: a commit that the
 catalogue never heard of (a crash in between) is an orphan, and the next commit sets the table to
 what it should hold whatever the head says.
@@ -20,8 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Schema, Transaction
-from deltalake.exceptions import CommitFailedError
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    Schema,
+    Transaction,
+)
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from shopkeeper.assets import durable
@@ -36,6 +45,10 @@ _SIGNED: dict[Any, Any] = {
     pl.Categorical: pl.String,
 }
 _COMMIT_TRIES = 20
+CHECKPOINT_EVERY = 50  # Delta versions
+# delta-rs would write checkpoints unsynced, and drop log entries after 30 days
+_NO_HOOKS = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+_KEEP_LOG = {"delta.enableExpiredLogCleanup": "false"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +122,15 @@ class TableStore:
 
     def files(self, version: int) -> list[DataFile]:
         """The data files of Delta version `version`."""
-        return _files(DeltaTable(str(self.root), version=version))
+        return _files(self._open(version))
 
     def commit(
-        self, target: list[DataFile], schema: pl.Schema, number: int, metadata: dict[str, str]
+        self,
+        target: list[DataFile],
+        schema: pl.Schema,
+        number: int,
+        metadata: dict[str, str],
+        known: int = -1,
     ) -> int:
         """Make the table hold exactly `target`; returns the Delta version that does.
 
@@ -121,6 +139,8 @@ class TableStore:
             schema: of the data files (without `bucket`).
             number: version number of the asset, recorded as application transaction.
             metadata: goes into the commit (run id, digest).
+            known: newest Delta version that is on disk for certain; what came after it may be the
+                work of a process that died before it synced, and is synced now.
         """
         self.sync(target)
         columns = pl.Schema({**schema, "bucket": pl.Int32()})
@@ -134,20 +154,59 @@ class TableStore:
                     raise
                 time.sleep(0.01 * 2 ** min(attempt, 6))
         log = self.root / "_delta_log"
-        for entry in log.iterdir():
-            if entry.suffix == ".json" and int(entry.stem) in (0, version):
-                durable.sync_file(entry)
+        for entry in range(known + 1, version + 1):
+            durable.sync_file(log / f"{entry:020}.json")
         durable.sync_folder(log)
+        if version // CHECKPOINT_EVERY > known // CHECKPOINT_EVERY:
+            self._checkpoint(version)
         return version
+
+    def _open(self, version: int | None = None) -> DeltaTable:
+        try:
+            return DeltaTable(str(self.root), version=version)
+        except DeltaError:
+            if not self._drop_spoiled_checkpoints():
+                raise
+            return DeltaTable(str(self.root), version=version)
+
+    def _checkpoint(self, version: int) -> None:
+        """Sum the log up, so that opening the table reads one file and not every entry."""
+        log = self.root / "_delta_log"
+        self._open().create_checkpoint()
+        for made in log.glob("*.checkpoint.parquet"):
+            durable.sync_file(made)
+        durable.sync_file(log / "_last_checkpoint")
+        durable.sync_folder(log)
+        for old in log.glob("*.checkpoint.parquet"):
+            if int(old.name.partition(".")[0]) <= version - 2 * CHECKPOINT_EVERY:
+                old.unlink()  # the one before stays: a reader may just have been told of it
+
+    def _drop_spoiled_checkpoints(self) -> bool:
+        """Take away what a power cut left of a checkpoint; the log itself says the same."""
+        log = self.root / "_delta_log"
+        checkpoints = list(log.glob("*.checkpoint.parquet"))
+        if not checkpoints and not (log / "_last_checkpoint").exists():
+            return False
+        (log / "_last_checkpoint").unlink(missing_ok=True)
+        for spoiled in checkpoints:
+            spoiled.unlink(missing_ok=True)
+        durable.sync_folder(log)
+        return True
 
     def _commit(
         self, target: list[DataFile], schema: Schema, number: int, metadata: dict[str, str]
     ) -> int:
         if not DeltaTable.is_deltatable(str(self.root)):
             durable.make_folder(self.root)
-            DeltaTable.create(str(self.root), schema=schema, partition_by=["bucket"])
+            DeltaTable.create(
+                str(self.root),
+                schema=schema,
+                partition_by=["bucket"],
+                configuration=_KEEP_LOG,
+                post_commithook_properties=_NO_HOOKS,
+            )
             durable.sync_folder(self.root)
-        table = DeltaTable(str(self.root))
+        table = self._open()
         head = {file.path: file for file in _files(table)}
         wanted = {file.path: file for file in target}
         now = int(time.time() * 1000)
@@ -167,7 +226,7 @@ class TableStore:
         kept = wanted.keys() & head.keys()
         if changed and kept:
             _add_columns(table, schema)
-            table = DeltaTable(str(self.root))
+            table = self._open()
             changed = _columns(table.schema()) != _columns(schema)
         if changed and kept:
             raise InputError(
@@ -187,13 +246,23 @@ class TableStore:
         )
         if changed:  # overwrite removes all files by itself and takes the new schema
             table.create_write_transaction(
-                adds, "overwrite", schema, ["bucket"], commit_properties=properties
+                adds,
+                "overwrite",
+                schema,
+                ["bucket"],
+                commit_properties=properties,
+                post_commithook_properties=_NO_HOOKS,
             )
         elif adds or removals:
             table.create_write_transaction(
-                [*adds, *removals], "append", schema, ["bucket"], commit_properties=properties
+                [*adds, *removals],
+                "append",
+                schema,
+                ["bucket"],
+                commit_properties=properties,
+                post_commithook_properties=_NO_HOOKS,
             )
-        table = DeltaTable(str(self.root))
+        table = self._open()
         if {file.path for file in _files(table)} != wanted.keys():
             raise CommitFailedError(f"{self.name}: another writer came in between")
         return int(table.version())
@@ -225,4 +294,4 @@ def _add_columns(table: DeltaTable, schema: Schema) -> None:
     known = {field.name for field in table.schema().fields}
     new = [field for field in schema.fields if field.name not in known]
     if new:
-        table.alter.add_columns(new)
+        table.alter.add_columns(new, post_commithook_properties=_NO_HOOKS)

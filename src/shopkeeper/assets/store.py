@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -94,8 +95,12 @@ class Assets:
         paths = [store.sound(file) for file in wanted]
         if not paths:
             return pl.LazyFrame(schema=_schema_from(found.schema))
-        return pl.scan_parquet(
-            paths, hive_partitioning=False, missing_columns="insert", glob=False
+        return pl.scan_parquet(  # the schema is the version's: an older file may lack a column
+            paths,
+            schema=_schema_from(found.schema),
+            hive_partitioning=False,
+            missing_columns="insert",
+            glob=False,
         ).select(list(found.schema))
 
     def read(
@@ -155,15 +160,37 @@ class Assets:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def fresh(self, key: str) -> dict[str, Any] | None:
-        """The run with this key whose outputs are all still current, or None."""
-        run = self.catalog.done_run(key)
-        if run is None:
-            return None
-        for version_id in self.catalog.outputs(run["id"]):
-            current = self.catalog.current(version_id.rpartition("@")[0])
-            if current is None or current.id != version_id:
-                return None
-        return run
+        """The run with this key whose outputs all still stand, or None."""
+        for run in self.catalog.done_runs(key):
+            if all(self._stands(version_id) for version_id in self.catalog.outputs(run["id"])):
+                return run
+        return None
+
+    def _stands(self, version_id: str) -> bool:
+        """Whether a version is current, or somebody restored another in its place.
+
+        A restored version holds until what its asset is made of changes: were the step that made
+        the version in its place stale, the next run would undo what was just restored.
+        """
+        version = self.catalog.current(version_id.rpartition("@")[0])
+        while version is not None and version.id != version_id and "restored" in version.notes:
+            version = self.catalog.version(version.notes["restored"]["over"])
+        return version is not None and version.id == version_id
+
+    def restore(self, name: str, version: str | int, *, by: Principal = OWNER) -> Version:
+        """Make an old version current again, as a new version; no data is written anew.
+
+        Steps that read it run again. What was read from outside stays read: rows that came into a
+        raw table after `version` are out of it until they are collected with force.
+
+        Returns:
+            the current version: the new one, or the old where it holds the same already.
+        """
+        old = self.version(name, version)
+        reads, parameters = [name], {"asset": name, "version": old.id}
+        with self.run("restore", reads=reads, parameters=parameters, by=by) as run:
+            run.restore(old)
+        return self.current(name)
 
     def _store(self, name: str) -> TableStore:
         layer, _, rest = name.partition(".")
@@ -240,6 +267,7 @@ class Run:
         self._inputs: set[str] = set()
         self._tables: dict[str, TableWriter] = {}
         self._folders: dict[str, dict[str, Any]] = {}
+        self._restored: list[Version] = []
         self._positions: list[dict[str, Any]] = []
         self._wall = time.monotonic()
         self._cpu = _cpu_seconds()
@@ -317,6 +345,11 @@ class Run:
         }
         return folder
 
+    def restore(self, old: Version) -> None:
+        """Make an old version of a declared input current when the block ends."""
+        check_read(self.by, self.purpose, old.asset)
+        self._restored.append(self._input(old.asset, old.id))
+
     def note(self, key: str, value: Any) -> None:
         """Put a JSON value into the run's record."""
         self.notes[key] = value
@@ -374,6 +407,8 @@ class Run:
                 new.append(self._commit_table(name, writer))
             for name, made in self._folders.items():
                 new.append(self._commit_folder(name, made))
+            for old in self._restored:
+                new.append(self._commit_restored(old))
             with self.assets.catalog.write() as connection:
                 for version, about, is_new in new:
                     if is_new:
@@ -455,8 +490,13 @@ class Run:
         if base is not None and base.digest == digest:
             return base, about, False
         number = self._next_number(name)
+        known = None if base is None else base.delta_version
         delta_version = writer.store.commit(
-            target, _schema_from(columns), number, {"run_id": self.id, "digest": digest}
+            target,
+            _schema_from(columns),
+            number,
+            {"run_id": self.id, "digest": digest},
+            known=-1 if known is None else known,
         )
         version = Version(
             asset=name,
@@ -504,6 +544,29 @@ class Run:
             created_at=now(),
         )
         return version, about, True
+
+    def _commit_restored(self, old: Version) -> tuple[Version, dict[str, Any], bool]:
+        name, base = old.asset, self.assets.current(old.asset)
+        if base.digest == old.digest:
+            return base, {}, False
+        number, delta_version = self._next_number(name), None
+        if old.delta_version is not None:
+            store = self.assets._store(name)
+            delta_version = store.commit(
+                store.files(old.delta_version),
+                _schema_from(old.schema),
+                number,
+                {"run_id": self.id, "digest": old.digest},
+            )
+        version = replace(
+            old,
+            number=number,
+            delta_version=delta_version,
+            notes={**old.notes, "restored": {"from": old.id, "over": base.id}},
+            run_id=self.id,
+            created_at=now(),
+        )
+        return version, {}, True
 
     def _next_number(self, name: str) -> int:
         history = self.assets.catalog.history(name)
