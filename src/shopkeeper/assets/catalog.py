@@ -213,11 +213,10 @@ class Catalog:
             query = query.where(runs.c.step == step)
         return self._rows(query)
 
-    def done_run(self, key: str) -> dict[str, Any] | None:
-        """The last successful run with this key (same step, inputs, code and parameters)."""
+    def done_runs(self, key: str) -> list[dict[str, Any]]:
+        """Successful runs with this key (same step, inputs, code and parameters), newest first."""
         query = sa.select(runs).where(runs.c.key == key, runs.c.outcome == "done")
-        found = self._rows(query.order_by(runs.c.started_at.desc()).limit(1))
-        return found[0] if found else None
+        return self._rows(query.order_by(runs.c.started_at.desc()))
 
     def inputs(self, run_id: str) -> list[str]:
         query = sa.select(run_inputs.c.version_id).where(run_inputs.c.run_id == run_id)
@@ -228,12 +227,13 @@ class Catalog:
         return sorted(row["version_id"] for row in self._rows(query))
 
     def made_from(self, version_id: str) -> list[str]:
-        """Ids of the versions that the run which made `version_id` read."""
-        query = (
-            sa.select(run_inputs.c.version_id)
-            .join(versions, versions.c.run_id == run_inputs.c.run_id)
-            .where(versions.c.id == version_id)
-        )
+        """Ids of the versions that `version_id` was made from; a restored one as it was at first."""
+        version = self.version(version_id)
+        while version is not None and "restored" in version.notes:
+            version = self.version(version.notes["restored"]["from"])
+        if version is None:
+            return []
+        query = sa.select(run_inputs.c.version_id).where(run_inputs.c.run_id == version.run_id)
         return sorted(row["version_id"] for row in self._rows(query))
 
     def used_by(self, version_id: str) -> list[str]:
