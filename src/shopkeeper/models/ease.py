@@ -74,22 +74,11 @@ class Ease:
         return likely[np.arange(len(items)), items]
 
     def save(self, folder: Path) -> None:
-        arrays = {"shares": self.shares, **weights.of_matrix("linear", self.linear)}
-        about = {
-            "config": asdict(self.config),
-            "calibration": self.calibration.as_dict(),
-            "card": self.card,
-        }
-        weights.write(folder, arrays, about)
+        weights.write_linear(folder, self, "linear", self.linear)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        arrays, about = weights.read(folder)
-        model = cls(Config(**about["config"]))
-        model.card = about["card"]
-        model.calibration = Calibration(**about["calibration"])
-        model.shares = arrays["shares"]
-        model.linear = weights.to_matrix("linear", arrays, (len(model.shares),) * 2)
+        model, model.linear = weights.read_linear(folder, cls, Config, "linear")
         return model
 
 

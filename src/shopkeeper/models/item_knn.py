@@ -62,22 +62,11 @@ class ItemKnn:
         return likely[np.arange(len(items)), items]
 
     def save(self, folder: Path) -> None:
-        arrays = {"shares": self.shares, **weights.of_matrix("similar", self.similar)}
-        about = {
-            "config": asdict(self.config),
-            "calibration": self.calibration.as_dict(),
-            "card": self.card,
-        }
-        weights.write(folder, arrays, about)
+        weights.write_linear(folder, self, "similar", self.similar)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        arrays, about = weights.read(folder)
-        model = cls(Config(**about["config"]))
-        model.card = about["card"]
-        model.calibration = Calibration(**about["calibration"])
-        model.shares = arrays["shares"]
-        model.similar = weights.to_matrix("similar", arrays, (len(model.shares),) * 2)
+        model, model.similar = weights.read_linear(folder, cls, Config, "similar")
         return model
 
 

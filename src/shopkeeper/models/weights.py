@@ -4,8 +4,10 @@ Nothing else is ever written or read, so that loading a model can never run fore
 """
 
 import json
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,8 @@ import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
 from shopkeeper.errors import InputError, NotReady
+from shopkeeper.features.sequences import Floats
+from shopkeeper.models.calibration import Calibration
 
 Arrays = dict[str, npt.NDArray[Any]]
 WEIGHTS = "weights.safetensors"
@@ -62,3 +66,37 @@ def to_matrix(name: str, arrays: Arrays, shape: tuple[int, int]) -> sp.csr_array
     """The matrix that `of_matrix` took apart."""
     parts = (arrays[f"{name}.data"], arrays[f"{name}.indices"], arrays[f"{name}.indptr"])
     return sp.csr_array(parts, shape=shape)
+
+
+class Linear(Protocol):
+    """A model that is one item-to-item matrix."""
+
+    config: Any  # a dataclass
+    card: dict[str, Any]
+    shares: Floats  # (M,)
+    calibration: Calibration
+
+
+L = TypeVar("L", bound=Linear)
+
+
+def write_linear(folder: Path, model: Linear, name: str, matrix: sp.csr_array) -> None:
+    """Write `model` with its (M, M) `matrix` under `name`."""
+    about = {
+        "config": asdict(model.config),
+        "calibration": model.calibration.as_dict(),
+        "card": model.card,
+    }
+    write(folder, {"shares": model.shares, **of_matrix(name, matrix)}, about)
+
+
+def read_linear(
+    folder: Path, kind: Callable[[Any], L], config: Callable[..., Any], name: str
+) -> tuple[L, sp.csr_array]:
+    """The model and the matrix that `write_linear` wrote."""
+    arrays, about = read(folder)
+    model = kind(config(**about["config"]))
+    model.card = about["card"]
+    model.calibration = Calibration(**about["calibration"])
+    model.shares = arrays["shares"]
+    return model, to_matrix(name, arrays, (len(model.shares),) * 2)
