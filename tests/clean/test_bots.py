@@ -71,6 +71,14 @@ def test_whole_minutes_of_a_coarse_clock_are_not_regularity() -> None:
     assert find(acts("till", 60 * np.arange(200), items=50)) == {}
 
 
+def test_a_finer_clock_beside_a_coarse_one_makes_nobody_a_robot() -> None:
+    """Neither another user's, nor one act of their own that a finer clock told (live, say)."""
+    till, live = acts("till", 60 * np.arange(200)), acts("live", [1.234])
+    both = pl.concat([acts("both", 60 * np.arange(200)), acts("both", [7.891])])
+    assert find(till, live, both) == {}
+    assert find(till, acts("bot", 12.007 * np.arange(60))) == {"bot": "bot:regularity"}
+
+
 def test_many_lines_of_one_receipt_at_one_instant_are_no_robot() -> None:
     days = np.repeat(86_400 * np.arange(10), 100)
     assert find(acts("customer", days, kind="purchase", items=40)) == {}

@@ -6,7 +6,8 @@ A user is a robot when they do what no person does:
                     spread is less than `bot_regularity` of their median. The spread is told by the
                     middle half of the pauses (its width / 1.349, which is the standard deviation
                     of a normal distribution), so a few odd pauses hide nobody. Pauses must be long
-                    beside the clock's own step, or whole minutes would look like clockwork
+                    beside the step of the clock that told most of this user's times, or whole
+                    minutes would look like clockwork
     bot:breadth     more different items within a day than `bot_items_per_day`; without times, nearly
                     the whole catalogue
 Acts are all events but impressions: what a page shows is not what its reader does. Without times
@@ -78,12 +79,12 @@ def _by_regularity(acts: pl.DataFrame, limit: float) -> pl.DataFrame:
         return pl.DataFrame(schema=FOUND)
     same = pl.col("user_id") == pl.col("user_id").shift(1)
     pause = pl.col("at").diff()
-    step = _clock_step(acts["at"])
     pauses = acts.select(
         "user_id", pause=pl.when(same & pause.is_between(1, SITTING_US)).then(pause)
     )
     pauses = pauses.drop_nulls("pause")
     enough = pauses.group_by("user_id").len().filter(pl.col("len") >= MIN_PAUSES)
+    clocks = acts.join(enough, on="user_id", how="semi").group_by("user_id").agg(step=_clock_step())
     seconds = pl.col("pause") / 1e6
     measured = (
         pauses.join(enough, on="user_id", how="semi")
@@ -95,7 +96,10 @@ def _by_regularity(acts: pl.DataFrame, limit: float) -> pl.DataFrame:
             high=seconds.quantile(0.75, "linear"),
         )
         .with_columns(spread=(pl.col("high") - pl.col("low")) / NORMAL_HALF / pl.col("median"))
-        .filter((pl.col("spread") < limit) & (pl.col("median") * 1e6 >= STEPS_A_PAUSE * step))
+        .join(clocks, on="user_id")
+        .filter(
+            (pl.col("spread") < limit) & (pl.col("median") * 1e6 >= STEPS_A_PAUSE * pl.col("step"))
+        )
     )
     rows = [
         (
@@ -111,12 +115,13 @@ def _by_regularity(acts: pl.DataFrame, limit: float) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=FOUND, orient="row")
 
 
-def _clock_step(at: pl.Series) -> int:
-    """The coarsest clock that tells all these times, microseconds."""
-    for step in CLOCK_STEPS_US:
-        if not (at % step != 0).any():
-            return step
-    return 1
+def _clock_step() -> pl.Expr:
+    """The coarsest clock that tells most of a group's times, microseconds."""
+    step = pl.lit(1)
+    for finer in reversed(CLOCK_STEPS_US):
+        told = (pl.col("at") % finer == 0).mean() > 0.5
+        step = pl.when(told).then(finer).otherwise(step)
+    return step
 
 
 def _by_breadth(acts: pl.DataFrame, limit: int) -> pl.DataFrame:
