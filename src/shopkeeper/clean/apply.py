@@ -18,6 +18,7 @@ from shopkeeper.clean.report import combine_checks, report
 from shopkeeper.engine.steps import Context
 from shopkeeper.words import Grade
 
+TIME = "%Y-%m-%dT%H:%M:%S%.fZ"  # as collect/ writes one
 LIVE_AFTER = 2**40  # events received while serving come after all that files told
 
 
@@ -119,8 +120,10 @@ def with_writes(
 ) -> pl.DataFrame:
     """Item rows of files and live writes as one table in order of arrival, `seq` anew.
 
-    A put or a delete makes what came before of its item void: such rows are left out here, and so
-    is the delete itself. A patch is a row that tells only some columns.
+    A write is as of the instant it was received; a file's row is as of its own `updated_at`, or
+    else it arrived before or after the write, and after it is as of that write. A put or a delete
+    makes what was before of its item void: such rows are left out here, and so is the delete
+    itself. A patch is a row that tells only some columns.
     """
     trace = ["source", "file", "line", "seq"]
     schema: dict[str, pl.DataType] = dict.fromkeys([*columns, "source", "file"], pl.String())
@@ -130,12 +133,13 @@ def with_writes(
     if writes is None or not writes.height:
         return files.select(*columns, *trace)
     told = []
-    for item_id, mode, text, after, line, seq in writes.select(
-        "item_id", "mode", "fields", "after_rows", "line", "seq"
+    for item_id, mode, text, received, after, line, seq in writes.select(
+        "item_id", "mode", "fields", "received", "after_rows", "line", "seq"
     ).iter_rows():
         fields = json.loads(text)
         row = {name: _text(fields.get(name)) for name in columns}
         row |= {"item_id": item_id, "source": "live", "file": "items.db", "line": line}
+        row |= {"updated_at": received}
         told.append(row | {"seq": seq, "mode": mode, "after": after, "live": 1})
     rows = pl.concat(
         [
@@ -148,9 +152,18 @@ def with_writes(
         how="diagonal",
     ).sort("after", "live", "seq")
     rows = rows.with_columns(seq=pl.int_range(pl.len(), dtype=pl.Int64))
-    anew = pl.col("seq").filter(pl.col("mode").is_in(["put", "delete"])).max().over("item_id")
-    kept = rows.filter((pl.col("seq") >= anew.fill_null(-1)) & (pl.col("mode") != "delete"))
-    return kept.select(*columns, *trace)
+    live, own = pl.col("live") == 1, pl.col("updated_at")
+    anew = pl.col("mode").is_in(["put", "delete"])
+    rows = rows.with_columns(
+        at=own.str.to_datetime(TIME, time_unit="us", strict=False),
+        anew=pl.when(anew).then("seq").max().over("item_id"),
+    )
+    anew_at = pl.col("at").filter(pl.col("seq") == pl.col("anew")).first().over("item_id")
+    dated = ~live & pl.col("at").is_not_null()
+    stands = pl.when(dated).then(pl.col("at") > anew_at).otherwise(pl.col("seq") >= pl.col("anew"))
+    written = pl.when(live).then(own).forward_fill().over("item_id")
+    rows = rows.with_columns(updated_at=pl.coalesce(own, written))
+    return rows.filter(stands.fill_null(True), pl.col("mode") != "delete").select(*columns, *trace)
 
 
 def _text(value: object) -> str | None:

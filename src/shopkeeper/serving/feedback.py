@@ -16,7 +16,7 @@ EVENT_LOG = "events.db"  # below store/online
 ITEM_LOG = "items.db"
 ANSWER_LOG = "answers.db"
 LIVE = "live"
-MAPPING = "1"  # changes when logged events become other rows
+MAPPING = {"raw.feedback": "1", "raw.item_writes": "2"}  # changes when logs become other rows
 BATCH = 200_000
 
 WRITES = pl.Schema(
@@ -24,6 +24,7 @@ WRITES = pl.Schema(
         "item_id": pl.String,
         "mode": pl.String,  # put | patch | delete
         "fields": pl.String,  # JSON object
+        "received": pl.String,  # ISO 8601, UTC
         "after_rows": pl.Int64,  # rows of raw.items that were there before this write
         "line": pl.Int64,  # seq in the log
         "seq": pl.Int64,
@@ -37,7 +38,8 @@ def land_events(context: Context) -> None:
     if not path.exists():
         return
     run = context.run
-    known, anew = context.assets.catalog.positions("raw.feedback", MAPPING)
+    mapping = MAPPING["raw.feedback"]
+    known, anew = context.assets.catalog.positions("raw.feedback", mapping)
     after = 0 if anew or context.force else _last(known)
     rows = run.table(
         "raw.feedback",
@@ -45,7 +47,7 @@ def land_events(context: Context) -> None:
         description="events received while serving",
         grade=Grade.PERSONAL,
     )
-    rows.settings = MAPPING
+    rows.settings = mapping
     schema = raw_schema("events")
     rows.put(pl.DataFrame(schema=schema))
     taken = 0
@@ -76,7 +78,8 @@ def land_items(context: Context) -> None:
     if not path.exists():
         return
     run = context.run
-    known, anew = context.assets.catalog.positions("raw.item_writes", MAPPING)
+    mapping = MAPPING["raw.item_writes"]
+    known, anew = context.assets.catalog.positions("raw.item_writes", mapping)
     after = 0 if anew or context.force else _last(known)
     before = 0
     if run.has("raw.items"):
@@ -86,14 +89,17 @@ def land_items(context: Context) -> None:
         "replace" if anew or context.force else "append",
         description="item writes received while serving",
     )
-    rows.settings = MAPPING
+    rows.settings = mapping
     log = ItemLog(path)
     try:
         writes = log.read(after, 10_000_000)
     finally:
         log.close()
     landed = [
-        (w.item_id, w.mode, json.dumps(w.fields, ensure_ascii=False), before, w.seq, w.seq)
+        (
+            *(w.item_id, w.mode, json.dumps(w.fields, ensure_ascii=False), w.received),
+            *(before, w.seq, w.seq),
+        )
         for w in writes
     ]
     rows.put(pl.DataFrame(landed, schema=WRITES, orient="row"))
@@ -103,7 +109,7 @@ def land_items(context: Context) -> None:
 
 def taken_up_to(context: Context, asset: str) -> int:
     """The seq of the online log up to which `asset` holds it."""
-    known, _ = context.assets.catalog.positions(asset, MAPPING)
+    known, _ = context.assets.catalog.positions(asset, MAPPING[asset])
     return _last(known)
 
 

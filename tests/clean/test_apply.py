@@ -1,0 +1,73 @@
+"""The steps of cleaning: what files told and what was written live, as one."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shopkeeper.governance.access import OWNER
+from shopkeeper.serving.items import ItemLog, Mode
+from shopkeeper.shop import Shop
+from shopkeeper.words import Purpose
+
+ITEMS = "item_id,title,price_minor,updated_at\n"
+TOML = 'buckets = 2\n[[sources]]\ntable = "items"\npath = "items*.csv"\n'
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "shop.toml").write_text(TOML)
+    (tmp_path / "items.csv").write_text(ITEMS + "i1,Lamp,5000,2026-01-01T00:00:00Z\n")
+    return tmp_path
+
+
+def write(folder: Path, mode: Mode, **item: Any) -> None:
+    """One live write of i1, acknowledged."""
+    path = folder / "store/online/items.db"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log = ItemLog(path)
+    log.write([{"item_id": "i1", **item}], mode)
+    log.close()
+
+
+def loop(folder: Path, *names: str, force: bool = False) -> Mapping[str, tuple[str, int]]:
+    """Title and price of every clean item after another run."""
+    with Shop.open(folder) as shop:
+        shop.run(names or ["collect", "clean"], force=force)
+        items = shop.assets.read("clean.items", by=OWNER, purpose=Purpose.ANALYSE)
+    return {
+        item: (title, price)
+        for item, title, price in items[["item_id", "title", "price_minor"]].rows()
+    }
+
+
+def test_a_live_patch_outlives_the_loop_until_a_later_state_comes(folder: Path) -> None:
+    loop(folder)
+    write(folder, "patch", price_minor=100)
+    assert loop(folder) == {"i1": ("Lamp", 100)}
+    (folder / "items-2.csv").write_text(ITEMS + "i1,Lamp,4000,2026-02-01T00:00:00Z\n")
+    assert loop(folder) == {"i1": ("Lamp", 100)}  # arrived later, but is of before
+    later = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    (folder / "items-3.csv").write_text(ITEMS + f"i1,Lamp,4500,{later}\n")
+    assert loop(folder) == {"i1": ("Lamp", 4500)}
+
+
+def test_a_row_without_a_time_that_arrives_after_a_patch_is_newer(folder: Path) -> None:
+    loop(folder)
+    write(folder, "patch", price_minor=100)
+    loop(folder)
+    (folder / "items-2.csv").write_text("item_id,price_minor\ni1,4000\n")
+    assert loop(folder) == {"i1": ("Lamp", 4000)}
+
+
+def test_a_put_voids_states_of_before_whenever_they_arrive(folder: Path) -> None:
+    loop(folder)
+    write(folder, "put", price_minor=100)
+    assert loop(folder) == {"i1": (None, 100)}
+    (folder / "items-2.csv").write_text(ITEMS + "i1,Lamp,4000,2026-02-01T00:00:00Z\n")
+    assert loop(folder) == {"i1": (None, 100)}
+    later = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    (folder / "items-3.csv").write_text(ITEMS + f"i1,Lamp,4500,{later}\n")
+    assert loop(folder) == {"i1": ("Lamp", 4500)}
