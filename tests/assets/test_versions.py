@@ -6,15 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from deltalake import DeltaTable
 
 from shopkeeper.assets.store import Assets
-from shopkeeper.errors import NotFound
-from shopkeeper.governance.access import OWNER
+from shopkeeper.errors import Denied, InputError, NotFound
+from shopkeeper.governance.access import OWNER, Principal
 from shopkeeper.words import Purpose
 
 
@@ -163,3 +165,34 @@ def test_killed_while_restoring_a_version_is_whole_or_not_there(tmp_path: Path) 
     assets.restore("clean.events", 1)
     write(assets, "clean.events", rows("d"), "append")
     assert "d" in read(assets, "clean.events")
+
+
+# open
+
+
+@pytest.mark.parametrize(
+    ("form", "needed"), [("pandas", "pandas and pyarrow"), ("arrow", "pyarrow")]
+)
+def test_what_a_form_needs_is_said_when_it_is_missing(
+    assets: Assets, monkeypatch: pytest.MonkeyPatch, form: Any, needed: str
+) -> None:
+    write(assets, "raw.events", rows("a"))
+    monkeypatch.setattr("shopkeeper.assets.store.find_spec", lambda module: None)
+    with pytest.raises(InputError, match=rf"as {form}, {needed} must be installed; pip install"):
+        assets.open("raw.events", form, by=OWNER, purpose=Purpose.ANALYSE)
+    with pytest.raises(InputError, match="polars, pandas or arrow"):
+        assets.open("raw.events", "excel", by=OWNER, purpose=Purpose.ANALYSE)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("form", ["polars", "pandas", "arrow"])
+def test_a_table_opens_in_every_form_with_the_same_rows(assets: Assets, form: Any) -> None:
+    for module in {"pandas": ("pandas", "pyarrow"), "arrow": ("pyarrow",)}.get(form, ()):
+        if find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+    write(assets, "raw.events", rows("a", "b"))
+    write(assets, "raw.events", rows("c"))
+    opened = assets.open("raw.events", form, by=OWNER, purpose=Purpose.ANALYSE, version=1)
+    names = opened["user_id"].to_pylist() if form == "arrow" else list(opened["user_id"])
+    assert names == ["a", "b"]
+    with pytest.raises(Denied):
+        assets.open("raw.events", form, by=Principal("stranger"), purpose=Purpose.ANALYSE)

@@ -123,6 +123,10 @@ class Version:
     def id(self) -> str:
         return f"{self.asset}@{self.number}"
 
+    @property
+    def is_table(self) -> bool:
+        return self.delta_version is not None
+
 
 def now() -> str:
     """This instant as the catalogue writes it: ISO 8601, UTC, microseconds."""

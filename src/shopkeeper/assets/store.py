@@ -20,6 +20,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -28,7 +29,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from shopkeeper.assets import catalog as tables
-from shopkeeper.assets import durable
+from shopkeeper.assets import diff, durable
 from shopkeeper.assets.catalog import Catalog, Version, now
 from shopkeeper.assets.lake import DataFile, TableStore, signed
 from shopkeeper.assets.provenance import git_state
@@ -37,6 +38,7 @@ from shopkeeper.governance.access import OWNER, Principal, check_read
 from shopkeeper.words import Grade, Purpose
 
 Mode = Literal["replace", "append", "buckets"]
+Form = Literal["polars", "pandas", "arrow"]
 
 
 class Assets:
@@ -87,21 +89,28 @@ class Assets:
         """The rows of a table, lazily; of `buckets` only, if given."""
         check_read(by, purpose, name)
         found = self.version(name, version)
-        if found.delta_version is None:
+        if not found.is_table:
             raise InputError(f"{name} is no table", where=name, next="open it as a folder")
-        store = self._store(name)
-        files = store.files(found.delta_version)
-        wanted = [file for file in files if buckets is None or file.bucket in buckets]
-        paths = [store.sound(file) for file in wanted]
+        files = self._data_files(found)
+        return self._open_files(found, [f for f in files if buckets is None or f.bucket in buckets])
+
+    def _data_files(self, version: Version) -> list[DataFile]:
+        assert version.delta_version is not None
+        return self._store(version.asset).files(version.delta_version)
+
+    def _open_files(self, version: Version, files: Sequence[DataFile]) -> pl.LazyFrame:
+        """The rows of some files of a version; whoever asks has checked who reads and why."""
+        store = self._store(version.asset)
+        paths = [store.sound(file) for file in files]
         if not paths:
-            return pl.LazyFrame(schema=_schema_from(found.schema))
+            return pl.LazyFrame(schema=_schema_from(version.schema))
         return pl.scan_parquet(  # the schema is the version's: an older file may lack a column
             paths,
-            schema=_schema_from(found.schema),
+            schema=_schema_from(version.schema),
             hive_partitioning=False,
             missing_columns="insert",
             glob=False,
-        ).select(list(found.schema))
+        ).select(list(version.schema))
 
     def read(
         self,
@@ -115,15 +124,72 @@ class Assets:
         """The rows of a table."""
         return self.scan(name, by=by, purpose=purpose, version=version, buckets=buckets).collect()
 
+    def open(
+        self,
+        name: str,
+        as_: Form = "polars",
+        *,
+        by: Principal,
+        purpose: Purpose,
+        version: str | int | None = None,
+        buckets: Sequence[int] | None = None,
+    ) -> Any:
+        """The rows of a table as a Polars or pandas data frame or a pyarrow table."""
+        needs = {"polars": (), "pandas": ("pandas", "pyarrow"), "arrow": ("pyarrow",)}.get(as_)
+        if needs is None:
+            raise InputError(f"no form {as_!r}", where=name, next="polars, pandas or arrow")
+        if missing := [module for module in needs if find_spec(module) is None]:
+            raise InputError(
+                f"to open a table as {as_}, {' and '.join(missing)} must be installed",
+                where=name,
+                next=f"pip install {' '.join(missing)}, or open it as polars",
+            )
+        frame = self.read(name, by=by, purpose=purpose, version=version, buckets=buckets)
+        return {"polars": lambda: frame, "pandas": frame.to_pandas, "arrow": frame.to_arrow}[as_]()
+
     def folder(
         self, name: str, *, by: Principal, purpose: Purpose, version: str | int | None = None
     ) -> Path:
         """The folder of an asset that is files (a model, an index, a report). Read only."""
         check_read(by, purpose, name)
         found = self.version(name, version)
-        if found.delta_version is not None:
+        if found.is_table:
             raise InputError(f"{name} is a table", where=name, next="read it as a table")
         return self._files_folder(name, found.digest)
+
+    def diff(
+        self,
+        name: str,
+        a: str | int,
+        b: str | int | None = None,
+        *,
+        by: Principal,
+        purpose: Purpose,
+        keys: Sequence[str] | None = None,
+        examples: int = 5,
+    ) -> dict[str, Any]:
+        """What version `b` (default: the current one) has that `a` has not, ready for JSON.
+
+        Args:
+            keys: columns that tell rows apart; default: the contract's primary key. Without any,
+                versions are compared as multisets of rows and nothing is "changed".
+            examples: rows shown of each kind; values above grade internal are hidden.
+        Returns:
+            {"asset", "a", "b", "same", "kind": "table", "schema": {"added", "removed", "retyped"},
+            "keys", "rows": {"a", "b", "added", "removed", "changed"}, "examples": {"added",
+            "removed", "changed"}, "columns": {column: {"a", "b", "psi"}}}; of an asset that is
+            files {…, "kind": "files", "bytes", "files": {"added", "removed", "changed"}}.
+        """
+        return diff.diff(
+            self,
+            name,
+            self.version(name, a),
+            self.version(name, b),
+            by=by,
+            purpose=purpose,
+            keys=keys,
+            examples=examples,
+        )
 
     # writing
 
@@ -557,6 +623,7 @@ class Run:
                 _schema_from(old.schema),
                 number,
                 {"run_id": self.id, "digest": old.digest},
+                known=-1 if base.delta_version is None else base.delta_version,
             )
         version = replace(
             old,
