@@ -1,6 +1,7 @@
 """The thinnest whole loop: two CSV files in, an answer out, an event in, another answer out."""
 
 import random
+from importlib.resources import files
 from pathlib import Path
 
 import polars as pl
@@ -116,6 +117,27 @@ def test_a_second_run_at_the_same_time_is_refused_with_the_next_step(shop: Path)
 def test_an_unknown_step_is_refused_with_the_known_ones(shop: Path) -> None:
     with Shop.open(shop) as opened, pytest.raises(InputError, match=r"no step 'clena'.*clean"):
         opened.run(["clena"])
+
+
+def test_a_changed_contract_cleans_its_table_again(shop: Path) -> None:
+    kind = Path(str(files("shopkeeper") / "assets" / "contracts" / "events.odcs.yaml"))
+    head = kind.read_text(encoding="utf-8").partition("\nschema:")[0]
+    narrow = "  - {name: user_id, logicalType: string, required: true, logicalTypeOptions: {pattern: ^u1}}"
+    with Shop.open(shop) as opened:
+        opened.run(["collect", "clean"])
+        before = opened.assets.current("clean.events").rows or 0
+        (shop / "contracts").mkdir()
+        (shop / "contracts" / "events.odcs.yaml").write_text(
+            f"{head}\nschema:\n- name: events\n  properties:\n{narrow}\n"
+        )
+        states = {s["step"]: s["state"] for s in opened.run(["clean"])["steps"]}
+        assert (states["clean.events"], states["clean.items"]) == ("done", "fresh")
+        assert 0 < (opened.assets.current("clean.events").rows or 0) < before
+        (shop / "contracts" / "events.odcs.yaml").write_text("name: [")
+        assert opened.status()["steps"]  # a contract that is not valid hides nothing
+        with pytest.raises(InputError, match="not valid YAML"):
+            opened.run(["clean"])
+        assert "not valid YAML" in opened.status()["next"]
 
 
 def test_lineage_leads_from_the_release_back_to_the_raw_files(shop: Path) -> None:

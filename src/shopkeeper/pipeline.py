@@ -8,8 +8,10 @@ Read top to bottom: a step's `reads` are what steps above it (or a server) made.
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from shopkeeper.assets import contracts
 from shopkeeper.clean import apply
 from shopkeeper.collect.land import land
 from shopkeeper.config import Settings
@@ -45,7 +47,7 @@ def steps(settings: Settings) -> tuple[Step, ...]:
         ),
         Step(
             "features.sequences", ("clean.events",), ("features.sequences",), FEATURES,
-            make_sequences, lambda s: {"kinds": s.features.kinds}, needs=("clean.events",),
+            make_sequences, lambda s, _: {"kinds": s.features.kinds}, needs=("clean.events",),
         ),
         *(_train(spelling) for spelling in settings.models),
         Step(
@@ -55,7 +57,7 @@ def steps(settings: Settings) -> tuple[Step, ...]:
         Step("index.search", ("clean.items", "clean.events", "features.items"), ("indexes.search",), ("search",), index, needs=("features.items",)),
         Step(
             "release", _served(settings), ("releases.main",), ("serving/publish.py", "serving/releases.py"),
-            publish, lambda s: {"models": s.models, "gate": s.gate, "serving": s.serving, "split": s.split},
+            publish, lambda s, _: {"models": s.models, "gate": s.gate, "serving": s.serving, "split": s.split},
             needs=("features.sequences", *(f"models.{m}" for m in _names(settings))),
         ),
     )  # fmt: skip
@@ -70,13 +72,17 @@ def _clean(table: str, work: Any, also: tuple[str, ...] = (), needs: Any = None)
     reads = (f"raw.{table}", *also)
     makes = (f"clean.{table}", f"quarantine.{table}", f"quality.{table}")
     needs = (f"raw.{table}",) if needs is None else needs
-    return Step(f"clean.{table}", reads, makes, CLEAN, work, lambda s: {"clean": s.clean}, needs)
+
+    def parameters(settings: Settings, folder: Path) -> Mapping[str, Any]:
+        return {"clean": settings.clean, "contract": contracts.digest(folder, table)}
+
+    return Step(f"clean.{table}", reads, makes, CLEAN, work, parameters, needs)
 
 
 def _train(spelling: str) -> Step:
     name = asset_name(spelling)
 
-    def parameters(settings: Settings) -> Mapping[str, Any]:
+    def parameters(settings: Settings, folder: Path) -> Mapping[str, Any]:
         parts = ("features", "split", "training")
         return {"model": spelling, **{part: getattr(settings, part) for part in parts}}
 
@@ -88,7 +94,7 @@ def _train(spelling: str) -> Step:
     return Step(f"train.{name}", reads, makes, TRAIN, work, parameters, needs=reads)
 
 
-def _compared(settings: Settings) -> Mapping[str, Any]:
+def _compared(settings: Settings, _: Path) -> Mapping[str, Any]:
     return {"models": settings.models, "metric": settings.gate.metric}
 
 

@@ -188,7 +188,10 @@ class Shop:
             return "missing" if last is None else "looks each time"
         reads = [name for name in step.reads if self.assets.exists(name)]
         key = self.assets.run_key(
-            step.name, reads, dict(step.parameters(self.settings)), code_digest(step.code)
+            step.name,
+            reads,
+            dict(step.parameters(self.settings, self.folder)),
+            code_digest(step.code),
         )
         if self.assets.fresh(key) is not None:
             return "fresh"

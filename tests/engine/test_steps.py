@@ -31,7 +31,7 @@ def fail(context: Context) -> None:
 COLLECT = Step("collect.events", (), ("raw.events",), ("words.py",), make)
 CLEAN = Step(
     "clean.events", ("raw.events",), ("clean.events",), ("words.py",), double,
-    lambda settings: {"name": settings.name}, needs=("raw.events",),
+    lambda settings, folder: {"name": settings.name}, needs=("raw.events",),
 )  # fmt: skip
 
 

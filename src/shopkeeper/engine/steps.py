@@ -50,7 +50,8 @@ class Step:
     makes: tuple[str, ...]
     code: tuple[str, ...]  # rooms or modules the result depends on
     work: Callable[[Context], None]
-    parameters: Callable[[Settings], Mapping[str, Any]] = field(default=lambda settings: {})
+    # of the workspace's settings and its other files: whatever else decides the result
+    parameters: Callable[[Settings, Path], Mapping[str, Any]] = field(default=lambda s, folder: {})
     needs: tuple[str, ...] = ()  # of `reads`, those without which the step has nothing to do
     outside: bool = False  # looks at things outside the lake, so it always has to look
 
@@ -96,7 +97,7 @@ def run_steps(
             outcomes.append(Outcome(step.name, "idle", 0.0, (), {}))
             continue
         code = code_digest(step.code)
-        parameters = dict(step.parameters(settings))
+        parameters = dict(step.parameters(settings, folder))
         reads = [name for name in step.reads if assets.exists(name)]
         fresh = None
         if not step.outside and not force:

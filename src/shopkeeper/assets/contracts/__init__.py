@@ -185,6 +185,14 @@ def load(folder: Path | None = None) -> dict[str, Contract]:
     return found
 
 
+def digest(folder: Path, table: str) -> str | None:
+    """Of the contract of `table` in a workspace; None where one is not valid (its step says why)."""
+    try:
+        return load(folder)[table].digest
+    except InputError:
+        return None
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
