@@ -267,6 +267,22 @@ class Catalog:
                 result.setdefault(row["source"], {})[row["file"]] = row["position"]
         return result, anew
 
+    def forget(self, asset: str, settings: str, *, all: bool = False) -> None:
+        """Drop what is staged under another mapping, or all that was read; what it was read up to
+        stays as a mark that the next version of `asset` replaces the one before."""
+        other = sa.true() if all else staged_files.c.settings != settings
+        read = sa.true() if all else positions.c.staged & (positions.c.settings != settings)
+        with self.write() as connection:
+            connection.execute(
+                staged_files.delete().where(staged_files.c.asset == asset).where(other)
+            )
+            connection.execute(
+                positions.update()
+                .where(positions.c.asset == asset)
+                .where(read)
+                .values(settings="", staged=False)
+            )
+
     def staged(self, asset: str, settings: str) -> list[dict[str, Any]]:
         query = sa.select(staged_files.c.file)
         query = query.where(staged_files.c.asset == asset, staged_files.c.settings == settings)

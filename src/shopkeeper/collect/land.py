@@ -48,17 +48,16 @@ def land(context: Context, table: str) -> None:
         return
     asset = f"raw.{table}"
     mapping = mapping_digest(sources, settings)
+    for name in (asset, f"unread.{table}"):
+        context.assets.catalog.forget(name, mapping, all=context.force)
     known, anew = context.assets.catalog.positions(asset, mapping)
-    if context.force:
-        known, anew = {}, True
+    anew = anew or context.force
     mode: Any = "replace" if anew else "append"
     rows = run.table(asset, mode, description=f"{table} as the shop handed them over")
     rows.grade = Grade.PERSONAL if table in ABOUT_USERS else Grade.INTERNAL
     unread = run.table(f"unread.{table}", mode, description=f"lines of {table} nobody could read")
-    if not context.force:
-        run.resume(rows, mapping, raw_schema(table))
-        run.resume(unread, mapping, REJECTS)
-    rows.settings = unread.settings = mapping
+    run.resume(rows, mapping, raw_schema(table))
+    run.resume(unread, mapping, REJECTS)
     rows.put(pl.DataFrame(schema=raw_schema(table)), bucket=0)
     unread.put(pl.DataFrame(schema=REJECTS), bucket=0)
     seq = rows.rows
