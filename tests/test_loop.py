@@ -9,6 +9,7 @@ import pytest
 
 from shopkeeper.errors import Conflict, InputError
 from shopkeeper.governance.access import OWNER
+from shopkeeper.models import registry
 from shopkeeper.shop import Shop
 from shopkeeper.words import Purpose
 
@@ -138,6 +139,28 @@ def test_a_changed_contract_cleans_its_table_again(shop: Path) -> None:
         with pytest.raises(InputError, match="not valid YAML"):
             opened.run(["clean"])
         assert "not valid YAML" in opened.status()["next"]
+
+
+def test_an_edited_model_of_ones_own_is_trained_again(shop: Path) -> None:
+    source = (
+        "from shopkeeper.models.popularity import Popularity\n\nclass Mine(Popularity):\n"
+        '    name = "mine"\n'
+    )
+    (shop / "shop.toml").write_text('models = ["my_shop_models.mine:Mine"]\nbuckets = 2\n')
+    (shop / "my_shop_models").mkdir()
+    (shop / "my_shop_models" / "helpers.py").write_text("SHARE = 1\n")
+    (shop / "my_shop_models" / "mine.py").write_text(source)
+
+    def train() -> str:
+        registry.source_digest.cache_clear()  # as a new process does
+        with Shop.open(shop) as opened:
+            return str(opened.run(["collect", "clean", "features", "train"])["steps"][-1]["state"])
+
+    assert [train(), train()] == ["done", "fresh"]
+    for name in ("mine.py", "helpers.py"):
+        with (shop / "my_shop_models" / name).open("a") as file:
+            file.write("# tried another way\n")
+        assert [train(), train()] == ["done", "fresh"], name
 
 
 def test_lineage_leads_from_the_release_back_to_the_raw_files(shop: Path) -> None:

@@ -19,6 +19,7 @@ from shopkeeper.engine.steps import Context, Step
 from shopkeeper.evaluation.compare import compare
 from shopkeeper.evaluation.trial import asset_name, run_trial
 from shopkeeper.features.steps import make_items, make_sequences
+from shopkeeper.models.registry import source_digest
 from shopkeeper.search.step import index
 from shopkeeper.serving.feedback import land_events, land_items
 from shopkeeper.serving.publish import publish
@@ -84,7 +85,8 @@ def _train(spelling: str) -> Step:
 
     def parameters(settings: Settings, folder: Path) -> Mapping[str, Any]:
         parts = ("features", "split", "training")
-        return {"model": spelling, **{part: getattr(settings, part) for part in parts}}
+        own = {"model": spelling, "source": source_digest(spelling, folder)}
+        return {**own, **{part: getattr(settings, part) for part in parts}}
 
     def work(context: Context) -> None:
         run_trial(context, spelling)

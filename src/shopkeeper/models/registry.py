@@ -1,9 +1,11 @@
 """The models there are, and a user's own by "package.module:Class"."""
 
 import difflib
-import importlib
+import hashlib
+import importlib.machinery
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -73,6 +75,28 @@ def resolve(name: str, folder: Path | None = None) -> type[Model]:
             next="see shopkeeper/models/protocol.py for what a model has",
         )
     return cast(type[Model], found)
+
+
+@cache
+def source_digest(name: str, folder: Path) -> str | None:
+    """Of the source of a user's own model: its module, or the whole package that it stands in.
+
+    None for a built-in name (the house's own code is told elsewhere) and where there is no module.
+    Taken once in a process: what is edited later is not the code that runs.
+    """
+    if ":" not in name:
+        return None
+    top = name.partition(":")[0].partition(".")[0]
+    places = list(dict.fromkeys([str(folder), *sys.path]))
+    found = importlib.machinery.PathFinder.find_spec(top, places)
+    if found is None:
+        return None
+    packages = [Path(place) for place in found.submodule_search_locations or ()]
+    paths = [path for place in packages for path in sorted(place.rglob("*.py"))]
+    digest = hashlib.sha256()
+    for path in paths or ([Path(found.origin)] if found.origin else []):
+        digest.update(f"{path.name}={hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()[:32]
 
 
 def spelling(model: Model) -> str:
