@@ -60,6 +60,23 @@ def test_only_new_and_changed_pictures_are_read_again(shop: Path, collect: Any) 
     assert sorted(later.frame["item_id"]) == ["a-new-one-with-an-old-date", "i1"]
 
 
+def test_a_folder_of_pictures_moved_into_place_is_read(shop: Path, collect: Any) -> None:
+    staging = shop / "staging" / "i9"
+    staging.mkdir(parents=True)
+    Image.new("RGB", (3, 3)).save(staging / "front.png")
+    Image.new("RGB", (9, 9)).save(shop / "images" / "i4.png")
+    first = collect(IMAGES, shop)
+    staging.rename(shop / "images" / "i9")  # the files in it keep all their times
+    later = collect(IMAGES, shop, first.positions)
+    assert later.frame["item_id"].to_list() == ["i9"]
+    assert not collect(IMAGES, shop, later.positions).batches
+
+
+def test_pictures_are_read_by_name_whenever_they_were_made(shop: Path, collect: Any) -> None:
+    Image.new("RGB", (3, 3)).save(shop / "images" / "a.png")
+    assert collect(IMAGES, shop).frame["item_id"].to_list() == ["a", "i1", "i2", "i3"]
+
+
 @pytest.mark.parametrize(
     ("suffix", "damage", "rule"),
     [

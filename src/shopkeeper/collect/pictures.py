@@ -1,10 +1,11 @@
 """A folder of pictures: each file is checked, measured and taken whole.
 
-`folder/ITEM.jpg` and `folder/ITEM/anything.jpg` belong to item ITEM. Files are read in the order in
-which they changed in this folder (the change time of the file system, which copying, moving and
-unpacking set to now), so the place reading was left at is one instant and not a list of files.
+`folder/ITEM.jpg` and `folder/ITEM/anything.jpg` belong to item ITEM. Files are read in the order of
+their names. The place reading was left at is what was read: eight bytes a picture, the digest of its
+name, size and times, so a folder moved into place is new and a picture that changed is read again.
 """
 
+import base64
 import hashlib
 import io
 import warnings
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from PIL import Image
 
@@ -24,40 +26,38 @@ _NO_PICTURES = {"thumbs.db", "desktop.ini"}
 
 
 def read(source: str, name: str, folder: Path, position: dict[str, Any] | None) -> Iterator[Batch]:
-    """Batches of pictures that are new or changed since `position` (JSON: instant and names)."""
-    files = [
-        (path.stat().st_ctime_ns, path.relative_to(folder).as_posix())
+    """Batches of pictures that are new or changed since `position` (JSON: seen)."""
+    files = sorted(
+        path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
         if path.is_file() and not _ignored(path.relative_to(folder))
-    ]
-    files.sort()
-    total = sum((folder / file).stat().st_size for _, file in files)
-    instant, names = (position["instant"], set(position["names"])) if position else (-1, set())
+    )
+    sizes, stamps = np.zeros(len(files), np.int64), np.zeros(len(files), np.uint64)
+    for index, file in enumerate(files):
+        sizes[index], stamps[index] = _stamp(folder / file, file)
+    seen = base64.b64decode(position.get("seen", "")) if position else b""
+    read = np.isin(stamps, np.frombuffer(seen, np.uint64))
     rows: list[tuple[Any, ...]] = []
     rejects: list[pl.DataFrame] = []
-    size = done = 0
-    for index, (changed, file) in enumerate(files):
-        path = folder / file
-        done += path.stat().st_size
-        fresh = changed > instant or (changed == instant and file not in names)
-        if fresh:
-            made = _picture(path, file, f"{name}/{file}")
-            if isinstance(made, Reject):
-                rejects.append(rejects_frame([made], source, f"{name}/{file}"))
-            else:
-                rows.append(made)
-                size += len(made[6])
-            names = {file} if changed > instant else names | {file}
-            instant = changed
-        last = index == len(files) - 1
+    size, fresh = 0, np.flatnonzero(~read)
+    for index in fresh:
+        file = files[index]
+        made = _picture(folder / file, file, f"{name}/{file}")
+        if isinstance(made, Reject):
+            rejects.append(rejects_frame([made], source, f"{name}/{file}"))
+        else:
+            rows.append(made)
+            size += len(made[6])
+        read[index] = True
+        last = index == fresh[-1]
         if size >= BATCH_BYTES or (last and (rows or rejects)):
             yield Batch(
                 file=name,
                 frame=_frame(rows, source),
                 rejects=pl.concat([rejects_frame([], source, name), *rejects]),
-                position={"instant": instant, "names": sorted(names)},
-                done_bytes=done,
-                total_bytes=total,
+                position={"seen": base64.b64encode(np.sort(stamps[read]).tobytes()).decode()},
+                done_bytes=int(sizes[read].sum()),
+                total_bytes=int(sizes.sum()),
             )
             rows, rejects, size = [], [], 0
 
@@ -65,6 +65,14 @@ def read(source: str, name: str, folder: Path, position: dict[str, Any] | None) 
 def _ignored(path: Path) -> bool:
     hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
     return hidden or path.name.lower() in _NO_PICTURES
+
+
+def _stamp(path: Path, file: str) -> tuple[int, int]:
+    """Size, and 64 bits that tell this state of this file from any other."""
+    stat = path.stat()
+    text = f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}"
+    digest = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8).digest()
+    return stat.st_size, int.from_bytes(digest, "little")
 
 
 def _picture(path: Path, file: str, stands: str) -> tuple[Any, ...] | Reject:
