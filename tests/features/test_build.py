@@ -125,3 +125,21 @@ def test_items_known_from_events_only_get_a_bare_row() -> None:
     clean = pl.DataFrame({"item_id": ["b"], "title": ["lamp"]})
     made = known_items(clean, ["a", "b"])
     assert made.rows() == [("a", None), ("b", "lamp")]
+
+
+def test_a_number_too_large_for_32_bits_is_left_out_and_a_long_one_is_kept() -> None:
+    items = pl.DataFrame(
+        {
+            "item_id": ["a", "b", "c"],
+            "attributes": [
+                '{"iccid": 89860012345678901234, "weight": 1e39, "size": NaN}',
+                '{"iccid": 1' + 400 * "0" + ', "weight": 2}',
+                '{"weight": 4}',
+            ],
+        }
+    )
+    rows = item_rows(items, pl.Series([], dtype=pl.String))
+    assert rows["names"].to_list() == [["iccid"], ["weight"], ["weight"]]
+    table = item_table(rows)
+    assert table.number_names == ["iccid", "weight"]
+    assert table.numbers.tolist() == [[0, 0], [0, -1], [0, 1]]

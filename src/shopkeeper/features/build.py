@@ -16,6 +16,7 @@ from shopkeeper.features.items import ItemTable
 from shopkeeper.features.sequences import Sequences, Vocabulary, pack
 from shopkeeper.words import KIND_CODES
 
+LARGEST = float(np.finfo(np.float32).max)  # numbers are kept in 32 bits
 MIN_TAG_ITEMS = 2  # a tag that only one item has tells nothing about others
 _CODES = {"schema": {"kind": pl.String, "code": pl.Int16}, "orient": "row"}
 
@@ -119,7 +120,7 @@ def _describe(row: Mapping[str, Any]) -> dict[str, Any]:
         for place, part in enumerate(parts):
             if isinstance(part, bool | str):
                 tags.append(f"{name}={part}")
-            elif isinstance(part, int | float) and np.isfinite(part):
+            elif isinstance(part, int | float) and abs(part) <= LARGEST:  # else no number: nan, inf
                 names.append(f"{name}[{place}]" if isinstance(value, list) else name)
                 values.append(float(part))
     text = " ".join(str(row[c]) for c in ("title", "title_zh", "description") if row.get(c))
