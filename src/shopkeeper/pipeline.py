@@ -41,7 +41,7 @@ def steps(settings: Settings) -> tuple[Step, ...]:
         _clean("items", apply.items_step, ("raw.item_writes", "clean.shops"), needs=()),
         _clean("users", apply.users_step),
         _clean("images", apply.images_step),
-        _clean("events", apply.events_step, ("raw.feedback", "clean.items", "quarantine.items", "clean.shops"), needs=()),
+        _clean("events", apply.events_step, ("raw.feedback", "raw.item_writes", "clean.items", "quarantine.items", "clean.shops"), needs=()),
         Step(
             "features.items", ("clean.items", "clean.events"), ("features.items",), FEATURES,
             make_items, needs=("clean.events",),

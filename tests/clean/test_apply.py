@@ -62,6 +62,20 @@ def test_a_row_without_a_time_that_arrives_after_a_patch_is_newer(folder: Path) 
     assert loop(folder) == {"i1": ("Lamp", 4000)}
 
 
+def test_events_of_an_item_that_was_deleted_stay(folder: Path) -> None:
+    (folder / "items-2.csv").write_text(ITEMS + "i2,Bed,9000,2026-01-01T00:00:00Z\n")
+    (folder / "shop.toml").write_text(TOML + '[[sources]]\ntable = "events"\npath = "events.csv"\n')
+    lines = (f"u{n},i{n},2026-01-0{n}T00:00:00Z\n" for n in (1, 2, 3))
+    (folder / "events.csv").write_text("user_id,item_id,ts\n" + "".join(lines))
+    loop(folder)
+    write(folder, "delete")
+    assert loop(folder) == {"i2": ("Bed", 9000)}
+    with Shop.open(folder) as shop:
+        events = shop.assets.read("clean.events", by=OWNER, purpose=Purpose.ANALYSE)
+        assert [row["item_id"] for row in shop.quarantined_rows("events")] == ["i3"]
+    assert sorted(events["item_id"]) == ["i1", "i2"]  # nobody ever spoke of i3
+
+
 def test_a_put_voids_states_of_before_whenever_they_arrive(folder: Path) -> None:
     loop(folder)
     write(folder, "put", price_minor=100)

@@ -35,6 +35,10 @@ def events_step(context: Context) -> None:
             bad = run.scan("quarantine.items").select(pl.col("item_id").str.strip_chars())
             found.append(bad.drop_nulls().unique())
         items = pl.concat(found, how="diagonal").unique("item_id", keep="first").collect()
+        if items.height and run.has("raw.item_writes"):  # what was sold once was no mistake
+            gone = run.scan("raw.item_writes").filter(pl.col("mode") == "delete")
+            ids = gone.select("item_id").unique().collect().join(items, on="item_id", how="anti")
+            items = pl.concat([items, ids.sort("item_id")], how="diagonal")
     shops = None
     if run.has("clean.shops"):
         shops = run.scan("clean.shops").select("shop_id").collect()["shop_id"]
