@@ -62,6 +62,20 @@ def test_a_row_without_a_time_that_arrives_after_a_patch_is_newer(folder: Path) 
     assert loop(folder) == {"i1": ("Lamp", 4000)}
 
 
+def test_after_files_were_read_anew_a_later_state_is_newer_than_a_put(folder: Path) -> None:
+    (folder / "items.csv").write_text("item_id,title,price_minor\ni1,Lamp,5000\n")
+    for price in (5001, 5002, 5003):
+        loop(folder)
+        (folder / "items.csv").write_text(f"item_id,title,price_minor\ni1,Lamp,{price}\n")
+    loop(folder)
+    write(folder, "put", price_minor=100)
+    assert loop(folder) == {"i1": (None, 100)}
+    (folder / "shop.toml").write_text(TOML + 'timezone = "Asia/Tokyo"\n')
+    assert loop(folder) == {"i1": (None, 100)}  # raw.items is one row now, and was four
+    (folder / "items-2.csv").write_text("item_id,title,price_minor\ni1,Lamp,6000\n")
+    assert loop(folder) == {"i1": ("Lamp", 6000)}
+
+
 def test_events_of_an_item_that_was_deleted_stay(folder: Path) -> None:
     (folder / "items-2.csv").write_text(ITEMS + "i2,Bed,9000,2026-01-01T00:00:00Z\n")
     (folder / "shop.toml").write_text(TOML + '[[sources]]\ntable = "events"\npath = "events.csv"\n')

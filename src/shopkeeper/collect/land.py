@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from shopkeeper.assets.buckets import bucket_column
+from shopkeeper.assets.catalog import Version
 from shopkeeper.assets.store import TableWriter
 from shopkeeper.collect.batch import REJECTS
 from shopkeeper.collect.read import read
@@ -56,13 +57,15 @@ def land(context: Context, table: str) -> None:
     rows = run.table(asset, mode, description=f"{table} as the shop handed them over")
     rows.grade = Grade.PERSONAL if table in ABOUT_USERS else Grade.INTERNAL
     unread = run.table(f"unread.{table}", mode, description=f"lines of {table} nobody could read")
+    before = context.assets.catalog.current(asset)
+    rows.notes = {"begun": begun(before) if before and not anew else run.id}
     run.resume(rows, mapping, raw_schema(table))
     run.resume(unread, mapping, REJECTS)
     rows.put(pl.DataFrame(schema=raw_schema(table)), bucket=0)
     unread.put(pl.DataFrame(schema=REJECTS), bucket=0)
     seq = rows.rows
-    if not anew and context.assets.exists(asset):
-        seq += context.assets.current(asset).rows or 0
+    if not anew and before is not None:
+        seq += before.rows or 0
     taken = refused = 0
     for source in sources:
         name = name_of(source)
@@ -84,6 +87,11 @@ def land(context: Context, table: str) -> None:
             context.progress(batch.done_bytes, batch.total_bytes, f"{taken:,} rows")
     run.note("rows", taken)
     run.note("unread", refused)
+
+
+def begun(version: Version) -> str:
+    """Which reading the rows of a raw table go back to: rows are only added while it is the same."""
+    return version.id if "restored" in version.notes else str(version.notes.get("begun", ""))
 
 
 def put_by_user(writer: TableWriter, frame: pl.DataFrame, buckets: int) -> None:

@@ -2,10 +2,11 @@
 in the same transaction as the rows."""
 
 import json
+from typing import Any
 
 import polars as pl
 
-from shopkeeper.collect.land import put_by_user, raw_schema
+from shopkeeper.collect.land import begun, put_by_user, raw_schema
 from shopkeeper.engine.steps import Context
 from shopkeeper.serving.answers import AnswerLog, joined
 from shopkeeper.serving.events import EventLog
@@ -73,20 +74,27 @@ def land_events(context: Context) -> None:
 
 
 def land_items(context: Context) -> None:
-    """Live item writes -> raw.item_writes."""
+    """Live item writes -> raw.item_writes.
+
+    Where raw.items was read anew, its rows are counted anew, and so are all writes: states without
+    a time that a reading from the start brings are of before the writes taken in with it.
+    """
     path = context.folder / "store" / "online" / ITEM_LOG
     if not path.exists():
         return
     run = context.run
     mapping = MAPPING["raw.item_writes"]
     known, anew = context.assets.catalog.positions("raw.item_writes", mapping)
-    after = 0 if anew or context.force else _last(known)
-    before = 0
+    before, since = 0, ""
     if run.has("raw.items"):
-        before = context.assets.current("raw.items").rows or 0
+        items = context.assets.current("raw.items")
+        before, since = items.rows or 0, begun(items)
+    at = known.get(LIVE, {}).get(ITEM_LOG, {})
+    anew = anew or context.force or at.get("items_begun", since) != since
+    after = 0 if anew else _last(known)
     rows = run.table(
         "raw.item_writes",
-        "replace" if anew or context.force else "append",
+        "replace" if anew else "append",
         description="item writes received while serving",
     )
     rows.settings = mapping
@@ -103,7 +111,8 @@ def land_items(context: Context) -> None:
         for w in writes
     ]
     rows.put(pl.DataFrame(landed, schema=WRITES, orient="row"))
-    run.position(rows, LIVE, ITEM_LOG, {"seq": writes[-1].seq if writes else after})
+    last = writes[-1].seq if writes else after
+    run.position(rows, LIVE, ITEM_LOG, {"seq": last, "items_begun": since})
     run.note("rows", len(writes))
 
 
@@ -113,5 +122,5 @@ def taken_up_to(context: Context, asset: str) -> int:
     return _last(known)
 
 
-def _last(known: dict[str, dict[str, dict[str, int]]]) -> int:
+def _last(known: dict[str, dict[str, dict[str, Any]]]) -> int:
     return max((at["seq"] for files in known.values() for at in files.values()), default=0)
