@@ -33,12 +33,12 @@ from shopkeeper.features.steps import make_items, make_sequences
 
 folder = Path(sys.argv[1])
 steps = [
-    Step("collect.events", (), (), ("collect",), partial(land, table="events"), outside=True),
-    Step("collect.items", (), (), ("collect",), partial(land, table="items"), outside=True),
-    Step("clean.items", ("raw.items",), (), ("clean",), apply.items_step),
-    Step("clean.events", ("raw.events", "clean.items", "quarantine.items"), (), ("clean",), apply.events_step),
-    Step("features.items", ("clean.items", "clean.events"), (), ("features",), make_items),
-    Step("features.sequences", ("clean.events",), (), ("features",), make_sequences),
+    Step("collect.events", (), (), partial(land, table="events"), outside=True),
+    Step("collect.items", (), (), partial(land, table="items"), outside=True),
+    Step("clean.items", ("raw.items",), (), apply.items_step),
+    Step("clean.events", ("raw.events", "clean.items", "quarantine.items"), (), apply.events_step),
+    Step("features.items", ("clean.items", "clean.events"), (), make_items),
+    Step("features.sequences", ("clean.events",), (), make_sequences),
 ]
 print("ready", flush=True)
 run_steps(steps, folder, config.load(folder), Assets(folder, buckets=4))

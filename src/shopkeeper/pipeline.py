@@ -15,7 +15,7 @@ from shopkeeper.assets import contracts
 from shopkeeper.clean import apply
 from shopkeeper.collect.land import land
 from shopkeeper.config import Settings
-from shopkeeper.engine.steps import Context, Step
+from shopkeeper.engine.steps import Step
 from shopkeeper.evaluation.compare import compare
 from shopkeeper.evaluation.trial import asset_name, run_trial
 from shopkeeper.features.steps import make_items, make_sequences
@@ -24,10 +24,6 @@ from shopkeeper.search.step import index
 from shopkeeper.serving.feedback import land_events, land_items
 from shopkeeper.serving.publish import publish
 
-COLLECT = ("collect", "config.py")
-CLEAN = ("clean", "assets/contracts", "config.py")
-FEATURES = ("features",)
-TRAIN = ("models", "training", "features", "evaluation/trial.py", "evaluation/metrics.py", "evaluation/splits.py")  # fmt: skip
 TABLES = ("shops", "items", "users", "images")
 
 
@@ -35,30 +31,30 @@ def steps(settings: Settings) -> tuple[Step, ...]:
     """Every step of the shop's loop, in an order in which each finds what it reads."""
     return (
         *(_collect(table) for table in ("events", *TABLES)),
-        Step("collect.feedback", (), ("raw.feedback",), ("serving/feedback.py",), land_events, outside=True),
-        Step("collect.item_writes", ("raw.items",), ("raw.item_writes",), ("serving/feedback.py",), land_items, outside=True),
+        Step("collect.feedback", (), ("raw.feedback",), land_events, outside=True),
+        Step("collect.item_writes", ("raw.items",), ("raw.item_writes",), land_items, outside=True),
         _clean("shops", apply.shops_step),
         _clean("items", apply.items_step, ("raw.item_writes", "clean.shops"), needs=()),
         _clean("users", apply.users_step),
         _clean("images", apply.images_step),
         _clean("events", apply.events_step, ("raw.feedback", "raw.item_writes", "clean.items", "quarantine.items", "clean.shops"), needs=()),
         Step(
-            "features.items", ("clean.items", "clean.events"), ("features.items",), FEATURES,
+            "features.items", ("clean.items", "clean.events"), ("features.items",),
             make_items, needs=("clean.events",),
         ),
         Step(
-            "features.sequences", ("clean.events",), ("features.sequences",), FEATURES,
+            "features.sequences", ("clean.events",), ("features.sequences",),
             make_sequences, lambda s, _: {"kinds": s.features.kinds}, needs=("clean.events",),
         ),
         *(_train(spelling) for spelling in settings.models),
         Step(
             "report.leaderboard", tuple(f"evaluations.{m}" for m in _names(settings)),
-            ("reports.leaderboard",), ("evaluation",), compare, _compared,
+            ("reports.leaderboard",), compare, _compared,
         ),
-        Step("index.search", ("clean.items", "clean.events", "features.items"), ("indexes.search",), ("search",), index, needs=("features.items",)),
+        Step("index.search", ("clean.items", "clean.events", "features.items"), ("indexes.search",), index, needs=("features.items",)),
         Step(
-            "release", _served(settings), ("releases.main",), ("serving/publish.py", "serving/releases.py"),
-            publish, lambda s, _: {"models": s.models, "gate": s.gate, "serving": s.serving, "split": s.split},
+            "release", _served(settings), ("releases.main",), publish,
+            lambda s, _: {"models": s.models, "gate": s.gate, "serving": s.serving, "split": s.split},
             needs=("features.sequences", *(f"models.{m}" for m in _names(settings))),
         ),
     )  # fmt: skip
@@ -66,7 +62,7 @@ def steps(settings: Settings) -> tuple[Step, ...]:
 
 def _collect(table: str) -> Step:
     makes = (f"raw.{table}", f"unread.{table}")
-    return Step(f"collect.{table}", (), makes, COLLECT, partial(land, table=table), outside=True)
+    return Step(f"collect.{table}", (), makes, partial(land, table=table), outside=True)
 
 
 def _clean(table: str, work: Any, also: tuple[str, ...] = (), needs: Any = None) -> Step:
@@ -77,7 +73,7 @@ def _clean(table: str, work: Any, also: tuple[str, ...] = (), needs: Any = None)
     def parameters(settings: Settings, folder: Path) -> Mapping[str, Any]:
         return {"clean": settings.clean, "contract": contracts.digest(folder, table)}
 
-    return Step(f"clean.{table}", reads, makes, CLEAN, work, parameters, needs)
+    return Step(f"clean.{table}", reads, makes, work, parameters, needs)
 
 
 def _train(spelling: str) -> Step:
@@ -88,12 +84,16 @@ def _train(spelling: str) -> Step:
         own = {"model": spelling, "source": source_digest(spelling, folder)}
         return {**own, **{part: getattr(settings, part) for part in parts}}
 
-    def work(context: Context) -> None:
-        run_trial(context, spelling)
-
     reads = ("features.items", "features.sequences")
     makes = (f"models.{name}", f"evaluations.{name}")
-    return Step(f"train.{name}", reads, makes, TRAIN, work, parameters, needs=reads)
+    return Step(
+        f"train.{name}",
+        reads,
+        makes,
+        partial(run_trial, spelling=spelling),
+        parameters,
+        needs=reads,
+    )
 
 
 def _compared(settings: Settings, _: Path) -> Mapping[str, Any]:

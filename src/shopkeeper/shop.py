@@ -21,7 +21,6 @@ import polars as pl
 from shopkeeper import config, pipeline
 from shopkeeper.assets import durable
 from shopkeeper.assets.catalog import Version
-from shopkeeper.assets.provenance import code_digest
 from shopkeeper.assets.store import Assets
 from shopkeeper.clean.report import explain
 from shopkeeper.engine.steps import Outcome, Report, Step, run_steps, select, silent
@@ -191,7 +190,7 @@ class Shop:
             step.name,
             reads,
             dict(step.parameters(self.settings, self.folder)),
-            code_digest(step.code),
+            step.code,
         )
         if self.assets.fresh(key) is not None:
             return "fresh"

@@ -1,10 +1,16 @@
 """What runs, in which order, and what is skipped."""
 
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
+from shopkeeper import pipeline
+from shopkeeper.assets.provenance import sources
 from shopkeeper.assets.store import Assets
 from shopkeeper.config import Settings
 from shopkeeper.engine.steps import Context, Step, run_steps, select
@@ -28,9 +34,9 @@ def fail(context: Context) -> None:
     raise RuntimeError("no luck")
 
 
-COLLECT = Step("collect.events", (), ("raw.events",), ("words.py",), make)
+COLLECT = Step("collect.events", (), ("raw.events",), make)
 CLEAN = Step(
-    "clean.events", ("raw.events",), ("clean.events",), ("words.py",), double,
+    "clean.events", ("raw.events",), ("clean.events",), double,
     lambda settings, folder: {"name": settings.name}, needs=("raw.events",),
 )  # fmt: skip
 
@@ -59,7 +65,7 @@ def test_without_what_it_needs_a_step_is_idle(assets: Assets) -> None:
 
 
 def test_the_first_failure_stops_and_what_was_done_stays_done(assets: Assets) -> None:
-    broken = Step("clean.broken", ("raw.events",), (), ("words.py",), fail)
+    broken = Step("clean.broken", ("raw.events",), (), fail)
     with pytest.raises(RuntimeError, match="no luck"):
         run_steps([COLLECT, broken, CLEAN], assets.root.parent, Settings(), assets)
     assert RAN == ["collect.events"]
@@ -70,3 +76,37 @@ def test_steps_are_chosen_by_name_or_group_in_their_own_order() -> None:
     assert select([COLLECT, CLEAN], ["clean", "collect.events"]) == [COLLECT, CLEAN]
     with pytest.raises(InputError, match=r"no step 'clan'; known: clean, clean\.events"):
         select([COLLECT, CLEAN], ["clan"])
+
+
+def test_a_steps_code_is_all_that_its_work_imports_but_what_carries_the_data() -> None:
+    code = {step.name: set(sources(_work(step).__module__)) for step in pipeline.steps(Settings())}
+    assert {"clean/bots.py", "clean/rules.json", "words.py"} <= code["clean.events"]
+    assert "assets/contracts/events.odcs.yaml" in code["clean.events"]
+    assert {"features/build.py", "words.py"} <= code["features.items"]
+    assert {"evaluation/leaderboard.py", "models/ease.py", "training/trainer.py"} <= code[
+        "train.ease"
+    ]
+    assert {"features/build.py", "search/tokens.py"} <= code["index.search"]
+    assert {"recommend/rank.py", "evaluation/metrics.py", "features/build.py"} <= code["release"]
+    for name, files in code.items():
+        assert not files & {"assets/store.py", "engine/steps.py", "shop.py", "cli.py"}, name
+    assert "models/ease.py" not in code["features.items"]
+
+
+@pytest.mark.slow
+def test_what_a_steps_work_really_imports_is_its_code() -> None:
+    """Python's own word on it: what is loaded after importing the work and nothing else."""
+    ask = "import sys, importlib; importlib.import_module({!r}); print(*sys.modules)"
+    for module in sorted({_work(step).__module__ for step in pipeline.steps(Settings())}):
+        told = subprocess.run(
+            [sys.executable, "-c", ask.format(module)], capture_output=True, text=True, check=True
+        )
+        loaded = {name for name in told.stdout.split() if name.startswith("shopkeeper.")}
+        ground = ("assets", "engine", "governance", "config", "errors")
+        wanted = {name for name in loaded if name.split(".")[1] not in ground}
+        known = {file.removesuffix(".py").removesuffix("/__init__") for file in sources(module)}
+        assert {name.partition(".")[2].replace(".", "/") for name in wanted} <= known, module
+
+
+def _work(step: Step) -> Any:
+    return step.work.func if isinstance(step.work, partial) else step.work

@@ -1,12 +1,13 @@
 """Steps: what to run, in which order, and when not to run it again.
 
-A step names the assets it reads and makes and the source files its result depends on. It is skipped
-when a successful run with the same inputs, code and parameters made what is current now.
+A step names the assets it reads and makes. It is skipped when a successful run with the same inputs,
+code and parameters made what is current now; its code is what its work imports.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,6 @@ class Step:
     name: str  # "clean.events"; its group is what stands before the dot
     reads: tuple[str, ...]  # those that do not exist yet count as absent
     makes: tuple[str, ...]
-    code: tuple[str, ...]  # rooms or modules the result depends on
     work: Callable[[Context], None]
     # of the workspace's settings and its other files: whatever else decides the result
     parameters: Callable[[Settings, Path], Mapping[str, Any]] = field(default=lambda s, folder: {})
@@ -58,6 +58,12 @@ class Step:
     @property
     def group(self) -> str:
         return self.name.partition(".")[0]
+
+    @property
+    def code(self) -> str:
+        """Digest of the source that decides the result."""
+        work = self.work.func if isinstance(self.work, partial) else self.work
+        return code_digest(work.__module__)
 
 
 @dataclass(frozen=True)
@@ -96,18 +102,17 @@ def run_steps(
         if any(not assets.exists(name) for name in step.needs):
             outcomes.append(Outcome(step.name, "idle", 0.0, (), {}))
             continue
-        code = code_digest(step.code)
         parameters = dict(step.parameters(settings, folder))
         reads = [name for name in step.reads if assets.exists(name)]
         fresh = None
         if not step.outside and not force:
-            fresh = assets.fresh(assets.run_key(step.name, reads, parameters, code))
+            fresh = assets.fresh(assets.run_key(step.name, reads, parameters, step.code))
         if fresh is not None:
             report(step.name, 1, 1, "fresh")
             outcomes.append(Outcome(step.name, "fresh", 0.0, (), dict(fresh["notes"])))
             continue
         report(step.name, 0, 0, "")
-        with assets.run(step.name, reads=reads, parameters=parameters, code=code) as run:
+        with assets.run(step.name, reads=reads, parameters=parameters, code=step.code) as run:
             step.work(Context(folder, settings, assets, run, report, step.name, force))
         seconds = time.monotonic() - started
         report(step.name, 1, 1, "done")
