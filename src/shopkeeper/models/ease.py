@@ -78,7 +78,8 @@ class Ease:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        model, model.linear = weights.read_linear(folder, cls, Config, "linear")
+        model, linear = weights.read_linear(folder, cls, Config, "linear")
+        model.linear = linear
         return model
 
 

@@ -70,7 +70,8 @@ class SequenceKnn:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        model, model.similar = weights.read_linear(folder, cls, Config, "similar")
+        model, similar = weights.read_linear(folder, cls, Config, "similar")
+        model.similar = similar
         return model
 
 
