@@ -41,6 +41,19 @@ def test_the_gate_refuses_what_is_below_a_floor_or_the_current_release() -> None
     assert not asked(float("nan"), 0.0, None).passed
 
 
+def test_the_gate_forgives_chance_and_refuses_what_is_broken() -> None:
+    def asked(**more: Any) -> releases.Decision:
+        floors = {"ease": {"NDCG@10": 0.11}}
+        return releases.gate(
+            {"NDCG@10": 0.10}, floors=floors, current=None, metric="NDCG@10", tolerance=0.0, **more
+        )
+
+    assert not asked().passed
+    assert asked(noise={"ease": 0.0101}).passed
+    refused = asked(noise={"ease": 0.0101}, broken=["search finds nothing"])
+    assert (refused.passed, refused.reason) == (False, "search finds nothing")
+
+
 def test_a_service_without_a_release_says_what_to_run(tmp_path: Path, settings: Settings) -> None:
     with pytest.raises(NotReady, match="no release serves yet; run: shopkeeper run"):
         Service.open(tmp_path, settings)

@@ -193,6 +193,32 @@ def stand_ins(release: Release, plan: Plan, failed: Mapping[str, str]) -> list[Q
     return [Question(name, name, plan.whole) for name in left[:1]]
 
 
+@dataclass(frozen=True)
+class Order:
+    """Candidates in the order of the fusion, and which of them fill the page."""
+
+    ranked: rank.Ranked  # C of them, best first, before the rules
+    scores: npt.NDArray[np.float64]  # (C,) after the rules
+    page: npt.NDArray[np.int64]  # places in `ranked`, best first, at most k
+
+
+def ordered(
+    live: Live, plan: Plan, found: Sequence[Candidates], weights: Mapping[str, float]
+) -> Order:
+    """What the sources found -> the page: rank, then the rules. The gate judges this very function."""
+    catalogue, release, request = live.catalogue, live.release, plan.request
+    ranked = rank.fuse(found, weights, release.manifest.constant)
+    wanted = CANDIDATES + POOL
+    ranked = filled(ranked, retrieve.popular(release.popular, plan.allowed, wanted))
+    final = ranked.scores
+    if request.scene is Scene.HOME:
+        viewed = plan.history.items([Kind.VIEW.value])
+        index = catalogue.index
+        final = rerank.demote(final, ranked.rows, [index[item] for item in viewed if item in index])
+    by = ALIKE if request.scene is Scene.ITEM else tuple(rerank.DECAY)
+    return Order(ranked, final, rerank.diversify(ranked.rows, final, request.k, catalogue, by))
+
+
 def finish(live: Live, plan: Plan, scores: Mapping[str, Floats], failed: Mapping[str, str]) -> Page:
     """The page of what the models said.
 
@@ -201,7 +227,7 @@ def finish(live: Live, plan: Plan, scores: Mapping[str, Floats], failed: Mapping
         failed: model -> why it said nothing; any makes the page degraded.
     """
     catalogue, release, request = live.catalogue, live.release, plan.request
-    index, width = catalogue.index, catalogue.model_items
+    width = catalogue.model_items
     weights = dict.fromkeys(scores, 1.0) | {
         name: weight for name, weight in plan.weights.items() if name in scores
     }
@@ -211,15 +237,8 @@ def finish(live: Live, plan: Plan, scores: Mapping[str, Floats], failed: Mapping
     if plan.anchors and request.scene is Scene.ITEM:
         found.append(same_category(catalogue, release, plan.anchors[0], plan.allowed))
         weights["same_category"] = SAME_CATEGORY
-    ranked = rank.fuse(found, weights, release.manifest.constant)
-    wanted = CANDIDATES + POOL
-    ranked = filled(ranked, retrieve.popular(release.popular, plan.allowed, wanted))
-    final = ranked.scores
-    if request.scene is Scene.HOME:
-        viewed = [index[i] for i in plan.history.items([Kind.VIEW.value]) if i in index]
-        final = rerank.demote(final, ranked.rows, viewed)
-    by = ALIKE if request.scene is Scene.ITEM else tuple(rerank.DECAY)
-    order = rerank.diversify(ranked.rows, final, request.k, catalogue, by)
+    made = ordered(live, plan, found, weights)
+    ranked, order = made.ranked, made.page
     rows = ranked.rows[order]
     left = ranked.rows[~np.isin(ranked.rows, rows)][:POOL]
     fresh = width + np.flatnonzero(plan.allowed[width:])  # written live: no model knows them yet
@@ -229,7 +248,7 @@ def finish(live: Live, plan: Plan, scores: Mapping[str, Floats], failed: Mapping
     known = np.minimum(logged, width - 1)
     return Page(
         rows=rows,
-        scores=final[order],
+        scores=made.scores[order],
         sources=sources,
         reasons=reasons(live, plan, rows, sources),
         pool=np.concatenate([left, fresh]).astype(np.int64),

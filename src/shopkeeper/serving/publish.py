@@ -1,10 +1,12 @@
 """models.*, indexes.search, clean.items, clean.events -> a release, through the gate.
 
 The release serves the fusion of its models. Weights are chosen on the validation lists of each
-trial; what the gate compares is the fused list on the test split, which no model saw.
+trial; what the gate compares is the pages that people of the test split, which no model saw, would
+have been shown: by the release, and by each of its floors alone (see rehearsal.py).
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from shopkeeper.config import Settings
 from shopkeeper.engine.steps import Context
 from shopkeeper.errors import NotReady
 from shopkeeper.evaluation.leaderboard import FLOORS
+from shopkeeper.evaluation.metrics import Evaluation
 from shopkeeper.evaluation.splits import sample
 from shopkeeper.evaluation.trial import (
     FUSED_EXAMPLES,
@@ -27,12 +30,15 @@ from shopkeeper.evaluation.trial import (
     split_of,
 )
 from shopkeeper.features.build import known_items
+from shopkeeper.features.sequences import Examples
 from shopkeeper.features.steps import load
 from shopkeeper.recommend.rank import choose_weights
-from shopkeeper.serving import releases
+from shopkeeper.serving import rehearsal, releases
 from shopkeeper.serving.feedback import taken_up_to
 
-FUSED = "fused"
+FUSED = "fused"  # the fused lists of the whole test, before the rules
+SHOWN = "shown"  # the pages of SHOWN_EXAMPLES people of the test, after the rules
+SHOWN_EXAMPLES = 1_000
 DEPTH = 100
 
 
@@ -58,13 +64,13 @@ def publish(context: Context) -> None:
     fused = fused_evaluation(split.test, ranking, items, counts, exclude_seen=seen)
     metrics = {name: evaluation.metrics for name, (_, evaluation, _) in trials.items()}
     metrics[FUSED] = fused.metrics
-    best = best_floor(metrics, settings.gate.metric)
+    floor = best_floor(metrics, settings.gate.metric)
     if (
-        best is not None
-        and metrics[best][settings.gate.metric] > fused.metrics[settings.gate.metric]
+        floor is not None
+        and metrics[floor][settings.gate.metric] > fused.metrics[settings.gate.metric]
     ):
         # few examples: what fused best on validation is worse than a floor, so the floor serves
-        weights, metrics[FUSED] = {best: 1.0}, metrics[best]
+        weights, metrics[FUSED] = {floor: 1.0}, metrics[floor]
     release = releases.build(
         store,
         models={name: run.folder(f"models.{name}") for name in names},
@@ -82,7 +88,23 @@ def publish(context: Context) -> None:
         opted_out=opted_out(run),
         workspace=context.folder,
     )
-    decision = ask_gate(store, settings, metrics)
+    asked = sample(split.test, SHOWN_EXAMPLES, 0)
+    contenders = {FUSED: weights} | {name: {name: 1.0} for name in names if name in FLOORS}
+    with rehearsal.rehearsal(store / release, settings, context.folder) as live:
+        broken = rehearsal.problems(live, asked.histories)
+        rehearsal.as_of_then(live, counts)
+        lists = rows_of(split.test, asked, trials)
+        pages = rehearsal.shown(live, asked.histories, lists, list(contenders.values()))
+    shown = {
+        name: fused_evaluation(asked, page, items, counts, exclude_seen=False)
+        for name, page in zip(contenders, pages, strict=True)
+    }
+    floor = clearly_better(shown, settings.gate.metric)
+    if floor is not None:
+        weights, metrics[FUSED], shown[FUSED] = {floor: 1.0}, metrics[floor], shown[floor]
+    metrics[SHOWN] = shown[FUSED].metrics
+    releases.settle(store, release, weights=weights, metrics=metrics)
+    decision = ask_gate(store, settings, shown, broken)
     serves = False
     if decision.passed:
         serves = releases.swap(store, release, reason=decision.reason, decision=decision)
@@ -116,6 +138,31 @@ def best_floor(metrics: dict[str, dict[str, float]], metric: str) -> str | None:
     return max(floors, key=lambda name: metrics[name][metric], default=None)
 
 
+def clearly_better(shown: Mapping[str, Evaluation], metric: str) -> str | None:
+    """The floor whose pages are better than the fusion's by more than chance, the best of them."""
+    better = {
+        name: one.metrics[metric]
+        for name, one in shown.items()
+        if one.metrics[metric] > shown[FUSED].metrics[metric] + noise(one, shown[FUSED], metric)
+    }
+    return max(better, key=lambda name: better[name], default=None)
+
+
+def noise(one: Evaluation, other: Evaluation, metric: str) -> float:
+    """Two standard errors of the difference between two evaluations of the same people."""
+    if metric not in one.per_user:
+        return 0.0
+    difference = one.per_user[metric] - other.per_user[metric]
+    return float(2.0 * difference.std() / np.sqrt(len(difference)))
+
+
+def rows_of(test: Examples, asked: Examples, trials: Mapping[str, Any]) -> dict[str, Any]:
+    """source -> its lists on the test, of the people `asked` alone, in their order."""
+    row = {user: place for place, user in enumerate(test.histories.users)}
+    rows = [row[user] for user in asked.histories.users]
+    return {name: lists["test_lists"][rows] for name, (_, _, lists) in trials.items()}
+
+
 def opted_out(run: Run) -> list[str]:
     """Users who switched personalisation off."""
     if not run.has("clean.users"):
@@ -139,19 +186,23 @@ def _trained_on(context: Context, names: list[str]) -> dict[str, str]:
 
 
 def ask_gate(
-    store: Path, settings: Settings, metrics: dict[str, dict[str, float]]
+    store: Path, settings: Settings, shown: Mapping[str, Evaluation], broken: Sequence[str]
 ) -> releases.Decision:
-    """The decision for a release with these metrics against floors and what serves now."""
+    """The decision for a release that would show this, against its floors and what serves now."""
     now = releases.pointer(store)
     current = None
     if now is not None:
-        current = releases.Manifest.read(store / now.release).metrics.get(FUSED)
+        current = releases.Manifest.read(store / now.release).metrics.get(SHOWN)
+    metric = settings.gate.metric
+    floors = {name: one for name, one in shown.items() if name in FLOORS}
     return releases.gate(
-        metrics[FUSED],
-        floors={name: values for name, values in metrics.items() if name in FLOORS},
+        shown[FUSED].metrics,
+        floors={name: one.metrics for name, one in floors.items()},
+        noise={name: noise(one, shown[FUSED], metric) for name, one in floors.items()},
         current=current,
-        metric=settings.gate.metric,
+        metric=metric,
         tolerance=settings.gate.tolerance,
+        broken=broken,
     )
 
 

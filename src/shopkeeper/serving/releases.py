@@ -12,7 +12,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,10 @@ class Manifest:
     users: int
     search: bool
     format: int = FORMAT
+
+    def as_bytes(self) -> bytes:
+        """As it stands in its file."""
+        return (json.dumps(self.__dict__, indent=1, ensure_ascii=False) + "\n").encode()
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -157,8 +161,7 @@ def build(
             users=users,
             search=search is not None,
         )
-        text = json.dumps(manifest.__dict__, indent=1, ensure_ascii=False)
-        (making / "manifest.json").write_text(text + "\n", encoding="utf-8")
+        (making / "manifest.json").write_bytes(manifest.as_bytes())
         for name in models:
             _check_width(name, registry.load(making / "models" / name, workspace), len(vocabulary))
         sync_tree(making)
@@ -178,6 +181,23 @@ def _check_width(name: str, model: Model, items: int) -> None:
             where="release",
             next="train the models again: shopkeeper train",
         )
+
+
+def settle(
+    store: Path,
+    release: str,
+    *,
+    weights: Mapping[str, float],
+    metrics: Mapping[str, Mapping[str, float]],
+) -> None:
+    """Write into the manifest of a release that has not served yet what its rehearsal found."""
+    folder = _known(store, release)
+    settled = replace(
+        Manifest.read(folder),
+        weights=dict(weights),
+        metrics={name: dict(values) for name, values in metrics.items()},
+    )
+    write_bytes(folder / "manifest.json", settled.as_bytes())
 
 
 def link_tree(source: Path, target: Path) -> None:
@@ -264,24 +284,28 @@ def gate(
     current: Mapping[str, float] | None,
     metric: str,
     tolerance: float,
+    noise: Mapping[str, float] | None = None,
+    broken: Sequence[str] = (),
 ) -> Decision:
-    """May a release serve? Not below any floor, and not below the current one by more than noise.
+    """May a release serve? Not below any floor or the current one by more than noise, nor broken.
 
     Args:
-        new: metrics on the primary split of what the release serves (its fused order).
+        new: metrics on the primary split of what the release would show.
         floors: floor -> its metrics on the same split.
         current: what the current release had on its own primary split; None: there is none.
         tolerance: share of the current value that counts as noise.
+        noise: floor -> how far below it chance alone may leave the release.
+        broken: what does not work in it, whatever the metrics.
     """
     if metric not in new or not math.isfinite(new[metric]):
-        return Decision(False, f"the release has no {metric}")
+        return Decision(False, "; ".join([*broken, f"the release has no {metric}"]))
     value = new[metric]
     numbers = {"new": value}
-    problems = []
+    problems = list(broken)
     for name, values in floors.items():
         if metric in values:
             numbers[f"floor {name}"] = values[metric]
-            if value < values[metric]:
+            if value < values[metric] - (noise or {}).get(name, 0.0):
                 problems.append(
                     f"{metric} {value:.4f} is below the floor {name} {values[metric]:.4f}"
                 )

@@ -16,8 +16,8 @@ from shopkeeper.serving.events import EventLog
 from shopkeeper.serving.live import rules
 from shopkeeper.serving.pages import NEAR, Request
 from shopkeeper.serving.releases import Release
-from shopkeeper.serving.service import STRANGER, readable
-from shopkeeper.serving.state import Histories, digest, features
+from shopkeeper.serving.service import readable
+from shopkeeper.serving.state import STRANGER, Histories, digest, features
 
 PAGE = 1_000
 

@@ -31,7 +31,7 @@ from shopkeeper.serving.events import EventLog, Receipt
 from shopkeeper.serving.items import ItemLog
 from shopkeeper.serving.live import Live
 from shopkeeper.serving.pages import Page, Request
-from shopkeeper.serving.state import History
+from shopkeeper.serving.state import STRANGER, History
 from shopkeeper.words import Scene
 
 MAX_GIVEN = 200  # items of a history that comes with a request; the newest count
@@ -41,7 +41,6 @@ POINTER_S = 0.25  # how often a worker looks whether another release serves
 ENOUGH = 100  # answers before a release is rolled back by itself
 
 BOOST = 0.2  # share by which the user's best item is lifted in search
-STRANGER = History((), (0, 0))
 
 log = structlog.get_logger()
 

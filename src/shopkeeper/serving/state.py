@@ -45,6 +45,9 @@ class History:
         return list(dict.fromkeys(a.item_id for a in reversed(self.acts) if a.kind in wanted))
 
 
+STRANGER = History((), (0, 0))
+
+
 class Histories:
     """Users' and sessions' histories under one release's snapshot; safe to share."""
 
