@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from shopkeeper.assets import contracts
 from shopkeeper.clean import Cleaned, clean_events
 from shopkeeper.config import CleanSettings
 
@@ -27,9 +28,13 @@ def rules(cleaned: Cleaned) -> dict[str, str]:
         (
             {"price_minor": "NaN"},
             "impossible:price_minor",
-            "price_minor is 'NaN', wanted a whole number",
+            "price_minor is 'NaN', wanted a number, or an empty cell where it is unknown",
         ),
-        ({"price_minor": "12.5"}, "type:price_minor", "price_minor is '12.5', wanted a whole"),
+        (
+            {"price_minor": "12.5"},
+            "type:price_minor",
+            "price_minor is '12.5', wanted a whole number of minor units (fen, cents)",
+        ),
         ({"price_minor": "-1"}, "range:price_minor", "price_minor is '-1', wanted at least 0"),
         ({"price_minor": "100000001"}, "outlier:price_minor", "wanted at most 100,000,000"),
         ({"dwell_ms": "long"}, "type:dwell_ms", "dwell_ms is 'long', wanted a whole number"),
@@ -164,6 +169,19 @@ def test_one_id_for_two_different_events_is_quarantined_not_merged(
         "event_id is 'a', which events.csv:2 has for another event, wanted an id of its own"
     ]
     assert (cleaned.clean.height, cleaned.merged) == (1, 1)
+
+
+def test_an_id_is_that_of_one_user_whoever_else_is_in_the_bucket(
+    events: Rows, now: datetime
+) -> None:
+    raw = events(*({"event_id": "1", "user_id": user} for user in ("a", "b", "a", "c")))
+    whole = clean_events(raw, now=now)
+    alone = [clean_events(raw.filter(user_id=user), now=now) for user in "abc"]
+    assert whole.clean.equals(pl.concat(part.clean for part in alone))
+    assert (whole.clean.height, whole.merged, whole.quarantine.height) == (3, 1, 0)
+    key = [column.name for column in contracts.built_in("events").columns if column.key]
+    assert whole.clean.select(key).is_unique().all()
+    assert sorted(key) == ["event_id", "user_id"]
 
 
 def test_the_same_event_sent_again_within_seconds_is_merged_and_later_it_is_not(

@@ -296,6 +296,8 @@ def _cast_again(ledger: Ledger, column: Column, text: pl.Series) -> None:
     wrong = ~(repaired | missing)
     if not wrong.any():
         return
+    empty = "" if column.required else ", or an empty cell where it is unknown"
+    money = " of minor units (fen, cents)" if name.endswith("_minor") else ""
     if column.on_invalid == "false":
         ledger.put(name, ledger.typed[name].scatter(rows.filter(wrong), False))
         ledger.repair(f"type:{name}", name, int(wrong.sum()), _first(values, wrong))
@@ -308,15 +310,13 @@ def _cast_again(ledger: Ledger, column: Column, text: pl.Series) -> None:
             )
         else:
             mask = mask_of(ledger.raw.height, rows.filter(not_number))
-            ledger.quarantine(
-                f"impossible:{name}", name, mask, found(name, contracts.WANTED[column.type])
-            )
+            ledger.quarantine(f"impossible:{name}", name, mask, found(name, f"a number{empty}"))
     wrong = wrong & ~absurd
     ledger.quarantine(
         f"type:{name}",
         name,
         mask_of(ledger.raw.height, rows.filter(wrong)),
-        found(name, contracts.WANTED[column.type]),
+        found(name, contracts.WANTED[column.type] + money),
     )
 
 
