@@ -1,5 +1,6 @@
 """Broken stores are told with the next step, and the next step mends them."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,54 @@ def test_an_unreadable_pointer_is_told_and_mended(folder: Path) -> None:
     with Shop.open(folder) as shop:
         shop.run(["release"], force=True)
         assert shop.service.recommend(user_id="u1", k=3).items
+
+
+def test_events_without_rows_are_told_with_their_file(tmp_path: Path) -> None:
+    (tmp_path / "user_behavior.csv").write_text("user_id,item_id\n")
+    (tmp_path / "item_data.csv").write_text("item_id\ni0\n")
+    with (
+        Shop.open(tmp_path) as shop,
+        pytest.raises(InputError, match=r"no rows below the header in user_behavior\.csv; export"),
+    ):
+        shop.run()
+
+
+def test_events_that_are_all_in_quarantine_are_told_with_the_way_there(tmp_path: Path) -> None:
+    (tmp_path / "user_behavior.csv").write_text("user_id,item_id\nu1,gone\nu2,gone\n")
+    (tmp_path / "item_data.csv").write_text("item_id\ni0\n")
+    with Shop.open(tmp_path) as shop:
+        with pytest.raises(InputError, match=r"no event is left to learn from.*quarantine ls"):
+            shop.run()
+        assert shop.quarantine()[0]["rule"] == "reference:item_id"
+
+
+def test_a_wrong_model_is_told_before_anything_is_collected(folder: Path) -> None:
+    for wrong, says in (("populrity", "did you mean 'popularity'?"), ("no.such:Mine", "no module")):
+        (folder / "shop.toml").write_text(f'models = ["popularity", "{wrong}"]\nbuckets = 2\n')
+        with Shop.open(folder) as shop:
+            before = shop.assets.catalog.runs(limit=1)
+            with pytest.raises(InputError, match=re.escape(says)):
+                shop.run()
+            assert shop.assets.catalog.runs(limit=1) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b'name = "a"\nmodels popularity\n', "shop.toml:2: no valid TOML: Expected '='"),
+        (b'name = "a"\nmodels popularity\n', "the line is: models popularity; correct it, then"),
+        (b'models = ["ease"', "shop.toml:1: no valid TOML: Unclosed array, where the file ends"),
+        (
+            'buckets = 2\nname = "掌柜"'.encode("gb18030"),
+            "shop.toml:2: this line is not utf-8; save",
+        ),
+        (b'currency = "EURO"', "currency: String should have at most 3 characters; correct it"),
+    ],
+)
+def test_a_broken_shop_toml_is_told_with_its_line(tmp_path: Path, text: bytes, says: str) -> None:
+    (tmp_path / "shop.toml").write_bytes(text)
+    with pytest.raises(InputError, match=re.escape(says)):
+        Shop.open(tmp_path)
 
 
 def test_a_users_model_that_is_no_python_is_told_with_its_line(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ An unknown key is an error that names the nearest known one.
 """
 
 import difflib
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -273,12 +274,33 @@ def load(folder: Path) -> Settings:
             where=str(folder),
             next=f"make one with: shopkeeper init {folder}",
         )
+    again = "correct it, then run again"
+    data = path.read_bytes()
     try:
-        return Settings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"not valid TOML: {error}", where=str(path)) from error
+        return Settings.model_validate(tomllib.loads(data.decode()))
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            "this line is not utf-8", where=f"{path}:{line}", next="save the file as utf-8"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        what, line = _syntax(str(error), data.decode())
+        text = data.decode().splitlines()[line - 1 : line]
+        shown = f"; the line is: {text[0].strip()[:80]}" if text and text[0].strip() else ""
+        raise InputError(
+            f"no valid TOML: {what}{shown}", where=f"{path}:{line}", next=again
+        ) from error
     except ValidationError as error:
-        raise InputError(_explain(error), where=str(path)) from error
+        raise InputError(_explain(error), where=str(path), next=again) from error
+
+
+def _syntax(message: str, text: str) -> tuple[str, int]:
+    """What tomllib found, and the line: "Invalid value (at line 3, column 9)" or "(at end of document)"."""
+    what, _, place = message.partition(" (at ")
+    number = re.match(r"line (\d+), column (\d+)", place)
+    if number is None:
+        return f"{what}, where the file ends", max(1, len(text.splitlines()))
+    return f"{what}, in column {number[2]}", int(number[1])
 
 
 def _explain(error: ValidationError) -> str:

@@ -26,6 +26,7 @@ from shopkeeper.clean.report import explain
 from shopkeeper.engine.steps import Outcome, Report, Step, run_steps, select, silent
 from shopkeeper.errors import Conflict, InputError, NotFound, NotReady
 from shopkeeper.governance.access import OWNER
+from shopkeeper.models import registry
 from shopkeeper.serving import releases
 from shopkeeper.serving.service import Service
 from shopkeeper.words import TABLES, Purpose
@@ -97,9 +98,12 @@ class Shop:
             force: run the named steps even when fresh, and read raw files from the start.
             scheduled: leave models alone that are younger than [schedule] retrain_minutes.
         Raises:
-            Conflict: another run is at work here.
+            Conflict: another run is at work here. NotFound, InputError: a name in shop.toml's
+                `models` is none, told before the first step.
         """
         chosen = select(self.steps, names)
+        for model in self.settings.models:
+            registry.resolve(model, self.folder)
         if scheduled:
             chosen = [step for step in chosen if not (step.group == TRAIN and self._young(step))]
         started = time.monotonic()

@@ -6,6 +6,7 @@ Events and users are cleaned bucket by bucket: memory is that of one bucket, wha
 import json
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import polars as pl
 
@@ -15,10 +16,14 @@ from shopkeeper.clean.catalogue import clean_images, clean_items, clean_shops, c
 from shopkeeper.clean.checks import Cleaned, Unaccounted
 from shopkeeper.clean.events import clean_events
 from shopkeeper.clean.report import combine_checks, report
+from shopkeeper.collect.sources import files_of, find_sources, name_of
+from shopkeeper.config import Source
 from shopkeeper.engine.steps import Context
+from shopkeeper.errors import InputError
 from shopkeeper.words import Grade
 
 TIME = "%Y-%m-%dT%H:%M:%S%.fZ"  # as collect/ writes one
+SHOWN_FILES = 5  # that a message names
 LIVE_AFTER = 2**40  # events received while serving come after all that files told
 
 
@@ -27,6 +32,13 @@ def events_step(context: Context) -> None:
     run, settings = context.run, context.settings
     if not run.has("raw.events") and not run.has("raw.feedback"):
         return
+    rows = sum(
+        context.assets.current(name).rows or 0
+        for name in ("raw.events", "raw.feedback")
+        if run.has(name)
+    )
+    if not rows:
+        raise _no_events(context)
     contract = _contract(context, "events")
     items = None
     if run.has("clean.items"):
@@ -71,12 +83,35 @@ def events_step(context: Context) -> None:
             )
             context.progress(bucket + 1, settings.buckets, f"bucket {bucket + 1}")
 
-    rows = sum(
-        context.assets.current(name).rows or 0
-        for name in ("raw.events", "raw.feedback")
-        if run.has(name)
-    )
     _write(context, "events", contract, rows, parts())
+
+
+def _no_events(context: Context) -> InputError:
+    """Sources of events were read, and none has a row."""
+    sources = find_sources(context.settings, context.folder)
+    files = [
+        name
+        for source in sources
+        if source.table == "events"
+        for name in ([name_of(source)] if source.path is None else _files(source, context.folder))
+    ]
+    named = ", ".join(files[:SHOWN_FILES]) + (" …" if len(files) > SHOWN_FILES else "")
+    unread = context.assets.catalog.current("unread.events")
+    if unread is not None and unread.rows:
+        return InputError(
+            f"no event to learn from: none of the {unread.rows:,} lines of {named} can be read",
+            where="events",
+            next="see why: shopkeeper quarantine ls",
+        )
+    return InputError(
+        f"no event to learn from: no rows below the header in {named}",
+        where="events",
+        next="export them again, or name the right files by `path` in shop.toml, then run again",
+    )
+
+
+def _files(source: Source, folder: Path) -> list[str]:
+    return [name for name, _ in files_of(source, folder)]
 
 
 def items_step(context: Context) -> None:

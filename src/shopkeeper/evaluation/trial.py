@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from shopkeeper.config import Settings
 from shopkeeper.engine.steps import Context
+from shopkeeper.errors import InputError
 from shopkeeper.evaluation.leaderboard import entry, validator
 from shopkeeper.evaluation.metrics import Evaluation, measure
 from shopkeeper.evaluation.splits import Split, leave_one_out, sample, time_split
@@ -60,6 +61,13 @@ def run_trial(context: Context, spelling: str) -> None:
     name = asset_name(spelling)
     kind = registry.resolve(spelling, context.folder)
     sequences, items = load(run)
+    if not len(sequences.items):
+        raise InputError(
+            "no event is left to learn from: none is clean, names an item and is of a kind that "
+            "[features] kinds lists",
+            where=name,
+            next="see why: shopkeeper quarantine ls",
+        )
     split = split_of(settings, sequences)
     seen = excludes_seen(settings, split.by)
     width = settings.features.max_length
