@@ -20,16 +20,43 @@ KILLS = 50
 
 # collect, clean and features as the pipeline has them, without what takes long to import
 CHILD = """
+import os
+import signal
 import sys
 from functools import partial
 from pathlib import Path
 from shopkeeper import config
-from shopkeeper.assets.store import Assets
+from shopkeeper.assets.lake import TableStore
+from shopkeeper.assets.store import Assets, Run, TableWriter
 from shopkeeper.clean import apply
 from shopkeeper.collect import read, text
 from shopkeeper.collect.land import land
 from shopkeeper.engine.steps import Step, run_steps
 from shopkeeper.features.steps import make_items, make_sequences
+
+PLACES = {"checkpoint": Run, "finish": Run, "put": TableWriter, "commit": TableStore}
+
+
+def strike(step, place, when, call):
+    # kill -9 in `step`, just before or after its call-th `place`
+    called, begin, real = [], Run.start, getattr(PLACES[place], place)
+
+    def start(run):
+        if run.step == step:
+            setattr(PLACES[place], place, counted)
+        return begin(run)
+
+    def counted(*arguments, **more):
+        called.append(place)
+        if when == "before" and len(called) == int(call):
+            os.kill(os.getpid(), signal.SIGKILL)
+        done = real(*arguments, **more)
+        if when == "after" and len(called) == int(call):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+
+    Run.start = start
+
 
 folder = Path(sys.argv[1])
 steps = [
@@ -40,10 +67,15 @@ steps = [
     Step("features.items", ("clean.items", "clean.events"), (), make_items),
     Step("features.sequences", ("clean.events",), (), make_sequences),
 ]
+if sys.argv[2:]:
+    strike(*sys.argv[2:])
 print("ready", flush=True)
 run_steps(steps, folder, config.load(folder), Assets(folder, buckets=4))
 """
-ASSETS = ("raw.events", "clean.events", "quarantine.events", "clean.items", "features.items", "features.sequences")  # fmt: skip
+ASSETS = (
+    "raw.events", "raw.items", "clean.items", "quality.items", "clean.events", "quarantine.events",
+    "quality.events", "features.items", "features.sequences",
+)  # fmt: skip
 FILES = 30
 
 
@@ -71,10 +103,10 @@ def write_shop(folder: Path) -> int:
     return rows
 
 
-def start(folder: Path) -> "subprocess.Popen[str]":
+def start(folder: Path, *strike: str) -> "subprocess.Popen[str]":
     environment = {**os.environ, "POLARS_MAX_THREADS": "2"}
     child = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", CHILD, str(folder)],
+        [sys.executable, "-W", "ignore", "-c", CHILD, str(folder), *strike],
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
@@ -139,21 +171,29 @@ def add_day(folder: Path, number: int) -> None:
         file.write(f"u1,i1,2026-02-{number % 28 + 1:02d}T00:{number:02d}:00Z\n")
 
 
+# while a step writes, when all is written, between the tables' commit and the catalogue's, after it
+WRITING = ("put after 1", "finish before 1", "commit after 1", "finish after 1")
+READING = ("put after 3", "checkpoint before 2", "checkpoint after 5", "finish before 1", "commit after 1", "finish after 1")  # fmt: skip
+STRIKES = {
+    "collect.events": READING,
+    "collect.items": ("put after 3", "checkpoint before 1", "checkpoint after 1", *WRITING[1:]),
+    "clean.items": WRITING,
+    "clean.events": ("put after 5", "finish before 1", "commit after 2", "finish after 1"),
+    "features.items": WRITING,
+    "features.sequences": ("put after 3", *WRITING[1:]),
+}
+
+
 @pytest.mark.slow
-def test_one_kill_in_every_step_leaves_the_same_digests(tmp_path: Path) -> None:
-    """Between the start and the end, at even distances, with nothing added: byte for byte."""
+def test_a_kill_at_every_point_of_every_step_leaves_the_same_digests(tmp_path: Path) -> None:
+    """With nothing added: byte for byte."""
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "killed"
     for place in (undisturbed, folder):
         write_shop(place)
-    child = start(undisturbed)
-    began = time.monotonic()
-    assert child.wait(timeout=120) == 0
-    whole = time.monotonic() - began
-    for part in range(12):
-        child = start(folder)
-        time.sleep(whole * part / 24)
-        child.kill()
-        child.wait(timeout=60)
-    child = start(folder)
-    assert child.wait(timeout=120) == 0
+    assert start(undisturbed).wait(timeout=120) == 0
+    for step, points in STRIKES.items():
+        for point in points:
+            code = start(folder, step, *point.split()).wait(timeout=120)
+            assert code == -signal.SIGKILL, f"{step}: no {point}"
+    assert start(folder).wait(timeout=120) == 0
     assert digests(folder) == digests(undisturbed)
