@@ -1,11 +1,6 @@
 """Versions: restored, compared, opened; nothing of it writes an old row anew."""
 
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -128,25 +123,10 @@ while True:
 """
 
 
-def killed_at(child: str, folder: Path, seconds: float) -> None:
-    """Run `child` in `folder` and kill -9 it that long after it said that it is ready."""
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", child, str(folder)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "POLARS_MAX_THREADS": "1"},
-    )
-    assert process.stdout is not None
-    with process.stdout:
-        assert process.stdout.readline() == "ready\n"
-    time.sleep(seconds)
-    assert process.poll() is None, "the child ended by itself"
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait(timeout=60)
-
-
 @pytest.mark.slow
-def test_killed_while_restoring_a_version_is_whole_or_not_there(tmp_path: Path) -> None:
+def test_killed_while_restoring_a_version_is_whole_or_not_there(
+    tmp_path: Path, killed_at: Any
+) -> None:
     assets = Assets(tmp_path, buckets=4)
     wanted = {1: ["a"], 2: ["b", "c"]}
     for names in wanted.values():

@@ -2,6 +2,9 @@
 
 SQLite (WAL, synchronous=FULL) at store/catalog.db; one schema in SQLAlchemy Core. The catalogue
 alone decides which version is current: a version exists once its row is committed here.
+
+A branch is one more notion of current: what was written in it is current there and invisible
+elsewhere, and what was not is that of the main line. Main is the branch None.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +18,15 @@ import sqlalchemy as sa
 
 from shopkeeper.assets import durable
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_UPGRADES = {  # to schema version: what an older catalogue lacks; new tables are made anyway
+    2: (
+        "ALTER TABLE versions ADD COLUMN branch VARCHAR",
+        "ALTER TABLE versions ADD COLUMN files JSON",
+        "ALTER TABLE versions ADD COLUMN removed_at VARCHAR",
+        "ALTER TABLE runs ADD COLUMN branch VARCHAR",
+    )
+}
 
 _tables = sa.MetaData()
 
@@ -49,6 +60,9 @@ versions = sa.Table(
     sa.Column("notes", sa.JSON, nullable=False),
     sa.Column("run_id", sa.String, nullable=False, index=True),
     sa.Column("created_at", sa.String, nullable=False),
+    sa.Column("branch", sa.String),  # id of the branch it is in; null: the main line
+    sa.Column("files", sa.JSON(none_as_null=True)),  # data files of a table in a branch
+    sa.Column("removed_at", sa.String),  # its data is given up; the record stays
     sa.UniqueConstraint("asset", "number"),
 )
 runs = sa.Table(
@@ -69,6 +83,7 @@ runs = sa.Table(
     sa.Column("seconds", sa.Float),
     sa.Column("cpu_seconds", sa.Float),
     sa.Column("peak_rss_mb", sa.Float),
+    sa.Column("branch", sa.String),
 )
 run_inputs = sa.Table(
     "run_inputs",
@@ -100,6 +115,33 @@ staged_files = sa.Table(  # data files written and synced, but not in a version 
     sa.Column("settings", sa.String, nullable=False),
     sa.Column("file", sa.JSON, nullable=False),
 )
+merged_files = sa.Table(  # data files that a compaction made of smaller ones
+    "merged_files",
+    _tables,
+    sa.Column("asset", sa.String, primary_key=True),
+    sa.Column("path", sa.String, primary_key=True),
+    sa.Column(
+        "parts", sa.JSON, nullable=False
+    ),  # [bucket, digest, rows] of files as runs made them
+    sa.Column("sources", sa.JSON, nullable=False),  # paths of the files it took the place of
+    sa.Column("created_at", sa.String, nullable=False),
+)
+branches = sa.Table(
+    "branches",
+    _tables,
+    sa.Column("id", sa.String, primary_key=True),  # never used again, as names may be
+    sa.Column("name", sa.String, nullable=False, unique=True),
+    sa.Column("created_at", sa.String, nullable=False),
+)
+branch_heads = sa.Table(  # what is current in a branch
+    "branch_heads",
+    _tables,
+    sa.Column("branch", sa.String, primary_key=True),
+    sa.Column("asset", sa.String, primary_key=True),
+    sa.Column("version_id", sa.String, nullable=False),
+    sa.Column("base_id", sa.String),  # what main had when the branch first wrote the asset
+    sa.Column("about", sa.JSON, nullable=False),
+)
 
 
 @dataclass(frozen=True)
@@ -118,6 +160,9 @@ class Version:
     notes: dict[str, Any]
     run_id: str
     created_at: str
+    branch: str | None = None
+    files: list[dict[str, Any]] | None = None
+    removed_at: str | None = None
 
     @property
     def id(self) -> str:
@@ -125,7 +170,7 @@ class Version:
 
     @property
     def is_table(self) -> bool:
-        return self.delta_version is not None
+        return self.delta_version is not None or self.files is not None
 
 
 def now() -> str:
@@ -134,9 +179,10 @@ def now() -> str:
 
 
 class Catalog:
-    """Open (and make, where missing) the catalogue at `path`."""
+    """Open (and make, where missing) the catalogue at `path`, as `branch` (an id) sees it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, branch: str | None = None) -> None:
+        self.branch = branch
         durable.make_folder(path.parent)
         self.engine = _engine(path)
         self.reader = _engine(path)  # plain transactions: readers never wait for a writer
@@ -146,8 +192,12 @@ class Catalog:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
         with self.engine.begin() as connection:
+            found = connection.exec_driver_sql("PRAGMA user_version").scalar()
+            for number in range(found + 1 if found else SCHEMA_VERSION + 1, SCHEMA_VERSION + 1):
+                for change in _UPGRADES[number]:
+                    connection.exec_driver_sql(change)
             _tables.create_all(connection)
-            if not connection.exec_driver_sql("PRAGMA user_version").scalar():
+            if not found or found < SCHEMA_VERSION:
                 connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
         durable.sync_folder(path.parent)
 
@@ -167,38 +217,92 @@ class Catalog:
 
     # assets and versions
 
+    def _visible(self, table: sa.Table) -> sa.ColumnElement[bool]:
+        """Of versions or runs: those of the main line and of this branch."""
+        main = table.c.branch.is_(None)
+        return main if self.branch is None else main | (table.c.branch == self.branch)
+
     def asset_names(self) -> list[str]:
-        return [row["name"] for row in self._rows(sa.select(assets.c.name).order_by(assets.c.name))]
+        return [record["name"] for record in self.assets()]
 
     def asset(self, name: str) -> Mapping[str, Any] | None:
-        found = self._rows(sa.select(assets).where(assets.c.name == name))
-        return found[0] if found else None
+        return next((record for record in self.assets() if record["name"] == name), None)
 
     def assets(self) -> list[dict[str, Any]]:
         """All assets, each with its current version under "version" (or None)."""
         join = assets.outerjoin(versions, versions.c.id == assets.c.current)
         columns = [c.label(f"v_{c.name}") for c in versions.c]
-        found = self._rows(sa.select(assets, *columns).select_from(join).order_by(assets.c.name))
-        result = []
+        found = self._rows(sa.select(assets, *columns).select_from(join))
+        result = {}
         for row in found:
             record = {c.name: row[c.name] for c in assets.c}
             version = {c.name: row[f"v_{c.name}"] for c in versions.c if c.name != "id"}
             record["version"] = Version(**version) if version["asset"] else None
-            result.append(record)
-        return result
+            result[record["name"]] = record
+        for head in self.heads(self.branch) if self.branch is not None else []:
+            version_ = self.version(head["version_id"])
+            known = {"name": head["asset"], "created_at": version_ and version_.created_at}
+            record = {**known, **result.get(head["asset"], {}), **head["about"]}
+            result[head["asset"]] = record | {"current": head["version_id"], "version": version_}
+        return [result[name] for name in sorted(result)]
 
     def current(self, name: str) -> Version | None:
+        return self._branch_current(name) or self.main_current(name)
+
+    def main_current(self, name: str) -> Version | None:
+        """What is current on the main line, whichever branch this is."""
         query = sa.select(versions).join(assets, assets.c.current == versions.c.id)
         return self._one(query.where(assets.c.name == name))
 
+    def _branch_current(self, name: str) -> Version | None:
+        if self.branch is None:
+            return None
+        heads = branch_heads
+        query = sa.select(versions).join(heads, heads.c.version_id == versions.c.id)
+        return self._one(query.where(heads.c.branch == self.branch, heads.c.asset == name))
+
     def version(self, version_id: str) -> Version | None:
-        return self._one(sa.select(versions).where(versions.c.id == version_id))
+        return self._one(
+            sa.select(versions).where(versions.c.id == version_id, self._visible(versions))
+        )
 
     def history(self, name: str) -> list[Version]:
-        """All versions, newest first."""
-        query = sa.select(versions).where(versions.c.asset == name)
+        """All versions, newest first; those whose data was given up have `removed_at`."""
+        query = sa.select(versions).where(versions.c.asset == name, self._visible(versions))
         found = self._rows(query.order_by(versions.c.number.desc()))
         return [_version(row) for row in found]
+
+    def every_version(self) -> list[Version]:
+        """Of all assets and all branches, oldest first."""
+        found = self._rows(sa.select(versions).order_by(versions.c.asset, versions.c.number))
+        return [_version(row) for row in found]
+
+    def next_number(self, name: str) -> int:
+        """The number of the asset's next version; one number is never used twice."""
+        query = sa.select(sa.func.max(versions.c.number).label("last"))
+        return int(self._rows(query.where(versions.c.asset == name))[0]["last"] or 0) + 1
+
+    def merged(self, name: str) -> dict[str, dict[str, Any]]:
+        """{path: row} of the data files of a table that compactions made."""
+        found = self._rows(sa.select(merged_files).where(merged_files.c.asset == name))
+        return {row["path"]: row for row in found}
+
+    # branches
+
+    def branches(self) -> list[dict[str, Any]]:
+        return self._rows(sa.select(branches).order_by(branches.c.created_at))
+
+    def heads(self, branch: str) -> list[dict[str, Any]]:
+        query = sa.select(branch_heads).where(branch_heads.c.branch == branch)
+        return self._rows(query.order_by(branch_heads.c.asset))
+
+    def held_by_branches(self) -> set[str]:
+        """Ids of main's versions that open branches stand on or have read."""
+        opened = [row["id"] for row in self.branches()]
+        read = sa.select(run_inputs.c.version_id).join(runs, runs.c.id == run_inputs.c.run_id)
+        held = {row["version_id"] for row in self._rows(read.where(runs.c.branch.in_(opened)))}
+        bases = [head["base_id"] for branch in opened for head in self.heads(branch)]
+        return held | {base for base in bases if base is not None}
 
     def _one(self, query: sa.Select[Any]) -> Version | None:
         found = self._rows(query)
@@ -212,7 +316,8 @@ class Catalog:
 
     def runs(self, *, step: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
         """Newest first."""
-        query = sa.select(runs).order_by(runs.c.started_at.desc()).limit(limit)
+        query = sa.select(runs).where(self._visible(runs))
+        query = query.order_by(runs.c.started_at.desc()).limit(limit)
         if step is not None:
             query = query.where(runs.c.step == step)
         return self._rows(query)
@@ -220,6 +325,7 @@ class Catalog:
     def done_runs(self, key: str) -> list[dict[str, Any]]:
         """Successful runs with this key (same step, inputs, code and parameters), newest first."""
         query = sa.select(runs).where(runs.c.key == key, runs.c.outcome == "done")
+        query = query.where(self._visible(runs))
         return self._rows(query.order_by(runs.c.started_at.desc()))
 
     def inputs(self, run_id: str) -> list[str]:
@@ -245,7 +351,7 @@ class Catalog:
         query = (
             sa.select(versions.c.id)
             .join(run_inputs, run_inputs.c.run_id == versions.c.run_id)
-            .where(run_inputs.c.version_id == version_id)
+            .where(run_inputs.c.version_id == version_id, self._visible(versions))
         )
         return sorted(row["id"] for row in self._rows(query))
 
@@ -283,6 +389,11 @@ class Catalog:
                 .values(settings="", staged=False)
             )
 
+    def staged_paths(self) -> list[tuple[str, str]]:
+        """(asset, path) of every data file that a killed run left to be taken up."""
+        found = self._rows(sa.select(staged_files.c.asset, staged_files.c.path))
+        return [(row["asset"], row["path"]) for row in found]
+
     def staged(self, asset: str, settings: str) -> list[dict[str, Any]]:
         query = sa.select(staged_files.c.file)
         query = query.where(staged_files.c.asset == asset, staged_files.c.settings == settings)
@@ -302,3 +413,27 @@ def _engine(path: Path) -> sa.Engine:
 
 def _version(row: Mapping[str, Any]) -> Version:
     return Version(**{name: value for name, value in row.items() if name != "id"})
+
+
+def make_current(connection: sa.Connection, version: Version, about: Mapping[str, Any]) -> None:
+    """Let `version` be what its asset is on the main line, and `about` what is said of it."""
+    upsert(
+        connection,
+        assets,
+        {"name": version.asset},
+        {**about, "current": version.id},
+        insert_only={"created_at": now()},
+    )
+
+
+def upsert(
+    connection: sa.Connection,
+    table: sa.Table,
+    key: Mapping[str, Any],
+    values: Mapping[str, Any],
+    insert_only: Mapping[str, Any] | None = None,
+) -> None:
+    where = sa.and_(*(table.c[name] == value for name, value in key.items()))
+    updated = connection.execute(table.update().where(where).values(**values))
+    if not updated.rowcount:
+        connection.execute(table.insert().values(**key, **values, **(insert_only or {})))

@@ -59,16 +59,23 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def lock(path: Path, *, wait: bool, holder: str = "another process") -> Iterator[None]:
-    """Hold an exclusive lock on `path` (released by the system when the process dies).
+def lock(
+    path: Path, *, wait: bool, holder: str = "another process", shared: bool = False
+) -> Iterator[None]:
+    """Hold a lock on `path` (released by the system when the process dies).
 
+    Args:
+        wait: until whoever holds it is done.
+        holder: who that may be, for the message.
+        shared: several may hold it at once, as long as nobody holds it exclusively.
     Raises:
         Conflict: somebody else holds it and `wait` is False.
     """
     make_folder(path.parent)
     with path.open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(file, kind | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             raise Conflict(
                 f"{holder} is at work here",

@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ class TableStore:
         self.root = root
         self.name = name
 
-    def write_file(self, frame: pl.DataFrame, bucket: int) -> DataFile:
+    def write_file(self, frame: pl.DataFrame, bucket: int, prefix: str = "") -> DataFile:
         """Write one data file, invisible until `commit`. Not yet synced: see `sync`."""
         folder = self.root / f"bucket={bucket}"
         durable.make_folder(folder)
@@ -85,7 +85,8 @@ class TableStore:
             with temporary.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()[:40]
             size = temporary.stat().st_size
-            temporary.replace(folder / f"{digest}.parquet")
+            name = f"{prefix}{digest}.parquet"
+            temporary.replace(folder / name)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise InputError(
@@ -93,7 +94,7 @@ class TableStore:
                 where=str(folder),
                 next="free some disk space and run again; what was committed is unharmed",
             ) from error
-        return DataFile(f"bucket={bucket}/{digest}.parquet", bucket, frame.height, size)
+        return DataFile(f"bucket={bucket}/{name}", bucket, frame.height, size)
 
     def sync(self, files: Iterable[DataFile]) -> None:
         """Force data files and their folders to disk."""
@@ -119,6 +120,18 @@ class TableStore:
                 next="bring it back from a backup, or make it anew: shopkeeper run --force",
             )
         return path
+
+    def merge(self, sources: list[DataFile], frame: pl.DataFrame) -> DataFile:
+        """Write the rows of `sources` (neighbours in one bucket, in order) as one data file.
+
+        Its name begins with that of the first, so that the order of rows stays what it was.
+        """
+        first = sources[0].digest.partition("-")[0]
+        return self.write_file(frame, sources[0].bucket, prefix=f"{first}-")
+
+    def head(self) -> list[DataFile]:
+        """The data files that a plain Delta reader sees now."""
+        return _files(self._open())
 
     def files(self, version: int) -> list[DataFile]:
         """The data files of Delta version `version`."""
@@ -271,6 +284,29 @@ class TableStore:
 def signed(frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with types that Delta knows."""
     return frame.cast({c: _SIGNED[t] for c, t in frame.schema.items() if t in _SIGNED})
+
+
+_TYPES: dict[str, Any] = {
+    str(kind): kind
+    for kind in (
+        pl.String(),
+        pl.Int8(),
+        pl.Int16(),
+        pl.Int32(),
+        pl.Int64(),
+        pl.Float32(),
+        pl.Float64(),
+        pl.Boolean(),
+        pl.Binary(),
+        pl.Date(),
+        pl.Datetime("us", "UTC"),
+    )
+}
+_TYPES |= {str(pl.List(kind)): pl.List(kind) for kind in list(_TYPES.values())}
+
+
+def schema_from(columns: Mapping[str, str]) -> pl.Schema:
+    return pl.Schema({name: _TYPES[kind] for name, kind in columns.items()})
 
 
 def _files(table: DeltaTable) -> list[DataFile]:

@@ -17,9 +17,10 @@ import resource
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -28,10 +29,10 @@ from uuid import uuid4
 import polars as pl
 import sqlalchemy as sa
 
+from shopkeeper.assets import branches, diff, durable, retention
 from shopkeeper.assets import catalog as tables
-from shopkeeper.assets import diff, durable
-from shopkeeper.assets.catalog import Catalog, Version, now
-from shopkeeper.assets.lake import DataFile, TableStore, signed
+from shopkeeper.assets.catalog import Catalog, Version, make_current, now, upsert
+from shopkeeper.assets.lake import DataFile, TableStore, schema_from, signed
 from shopkeeper.assets.provenance import git_state
 from shopkeeper.errors import InputError, NotFound, NotReady
 from shopkeeper.governance.access import OWNER, Principal, check_read
@@ -42,12 +43,12 @@ Form = Literal["polars", "pandas", "arrow"]
 
 
 class Assets:
-    """The assets of the workspace at `folder`."""
+    """The assets of the workspace at `folder`, as a branch (an id) or the main line sees them."""
 
-    def __init__(self, folder: Path, *, buckets: int = 16) -> None:
+    def __init__(self, folder: Path, *, buckets: int = 16, branch: str | None = None) -> None:
         self.root = folder / "store"
         self.buckets = buckets
-        self.catalog = Catalog(self.root / "catalog.db")
+        self.catalog = Catalog(self.root / "catalog.db", branch)
 
     def close(self) -> None:
         self.catalog.close()
@@ -72,9 +73,11 @@ class Assets:
             return self.current(name)
         number = str(version).rpartition("@")[2]
         found = self.catalog.version(f"{name}@{number}")
-        if found is None:
-            known = [v.number for v in self.catalog.history(name)]
-            raise NotFound(f"{name} has no version {number}; it has {known}", where=name)
+        if found is None or found.removed_at is not None:
+            known = [v.number for v in self.catalog.history(name) if v.removed_at is None]
+            gone = f"version {number} of {name} was given up on {found and found.removed_at}"
+            what = f"{name} has no version {number}" if found is None else gone
+            raise NotFound(f"{what}; it has {known}", where=name)
         return found
 
     def scan(
@@ -86,7 +89,11 @@ class Assets:
         version: str | int | None = None,
         buckets: Sequence[int] | None = None,
     ) -> pl.LazyFrame:
-        """The rows of a table, lazily; of `buckets` only, if given."""
+        """The rows of a table, lazily; of `buckets` only, if given.
+
+        Whoever collects it later than the grace of a `vacuum` may find a data file gone
+        (FileNotFoundError, never other rows): scan again.
+        """
         check_read(by, purpose, name)
         found = self.version(name, version)
         if not found.is_table:
@@ -95,6 +102,8 @@ class Assets:
         return self._open_files(found, [f for f in files if buckets is None or f.bucket in buckets])
 
     def _data_files(self, version: Version) -> list[DataFile]:
+        if version.files is not None:
+            return [DataFile(**file) for file in version.files]
         assert version.delta_version is not None
         return self._store(version.asset).files(version.delta_version)
 
@@ -103,10 +112,10 @@ class Assets:
         store = self._store(version.asset)
         paths = [store.sound(file) for file in files]
         if not paths:
-            return pl.LazyFrame(schema=_schema_from(version.schema))
+            return pl.LazyFrame(schema=schema_from(version.schema))
         return pl.scan_parquet(  # the schema is the version's: an older file may lack a column
             paths,
-            schema=_schema_from(version.schema),
+            schema=schema_from(version.schema),
             hive_partitioning=False,
             missing_columns="insert",
             glob=False,
@@ -122,7 +131,12 @@ class Assets:
         buckets: Sequence[int] | None = None,
     ) -> pl.DataFrame:
         """The rows of a table."""
-        return self.scan(name, by=by, purpose=purpose, version=version, buckets=buckets).collect()
+        asked: dict[str, Any] = {"by": by, "purpose": purpose, "version": version}
+        try:
+            return self.scan(name, buckets=buckets, **asked).collect()
+        except (OSError, pl.exceptions.PolarsError):
+            # its files were merged or given up meanwhile: now it is found, or told what became of it
+            return self.scan(name, buckets=buckets, **asked).collect()
 
     def open(
         self,
@@ -191,6 +205,94 @@ class Assets:
             examples=examples,
         )
 
+    # branches
+
+    @contextmanager
+    def branch(self, name: str) -> Iterator["Assets"]:
+        """These assets as the branch `name` sees them; a new one where there is none.
+
+        Runs in it write versions that are current in the branch and invisible elsewhere. They stand
+        until the branch is promoted or dropped, so a dry run is: branch, run, compare, drop.
+        """
+        opened = branches.identify(self.catalog, name)
+        assets = Assets(self.root.parent, buckets=self.buckets, branch=opened)
+        try:
+            yield assets
+        finally:
+            assets.close()
+
+    def branches(self) -> list[dict[str, Any]]:
+        """Open branches: {"branch", "created_at", "assets": [{"asset", "version", "base",
+        "moved"}]}; "moved": main's has changed since, so the branch cannot be promoted."""
+        return branches.listed(self.catalog)
+
+    def branch_diff(
+        self, name: str, *, by: Principal, purpose: Purpose, examples: int = 5
+    ) -> list[dict[str, Any]]:
+        """For each asset that the branch wrote: `diff` from what main has to what the branch has.
+
+        Of an asset that is new: {"asset", "a": None, "b", "kind", "rows"}.
+        """
+        return branches.compare(self, name, by=by, purpose=purpose, examples=examples)
+
+    def promote(self, name: str) -> list[Version]:
+        """Make all that the branch wrote current on the main line, whole or not at all.
+
+        Raises:
+            Conflict: main's version of an asset is not the one that the branch stands on.
+        """
+        return branches.promote(self, name)
+
+    def drop(self, name: str) -> list[str]:
+        """Give the branch up; ids of the versions that are gone. `vacuum` frees their bytes."""
+        return branches.drop(self, name)
+
+    # keeping and giving up
+
+    def retain(
+        self,
+        *,
+        keep_last: int = 10,
+        days: float = 30,
+        pinned: Collection[str] = (),
+        names: Sequence[str] | None = None,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """Give up old versions: their records stay, their data goes with the next `vacuum`.
+
+        Kept are the current version, the last `keep_last`, those younger than `days`, the `pinned`
+        ids, inputs of kept models, and whatever open branches stand on.
+
+        Args:
+            pinned: version ids that releases on disk name.
+            names: assets to look at; default: all.
+        Returns:
+            {"dry_run", "removed": [{"version", "rows", "bytes", "created_at"}], "kept": {reason: n}}
+        """
+        return retention.retain(self, keep_last, days, pinned, names, dry_run)
+
+    def compact(self, name: str, *, small_bytes: int = retention.SMALL) -> dict[str, Any]:
+        """Merge neighbouring data files smaller than `small_bytes` in each bucket of a table.
+
+        The current version stays the same version: same rows in the same order, same digest.
+
+        Returns:
+            {"asset", "version", "files": {"before", "after"}, "bytes": {"before", "after"}}
+        """
+        return retention.compact(self, name, small_bytes)
+
+    def vacuum(
+        self, *, grace: timedelta = timedelta(hours=1), dry_run: bool = False
+    ) -> dict[str, Any]:
+        """Delete files that no kept version needs, once they are unneeded for `grace`.
+
+        Returns:
+            {"dry_run", "files": [paths below store/], "bytes"}
+        Raises:
+            Conflict: a run is at work; what it wrote is in no version yet.
+        """
+        return retention.vacuum(self, grace, dry_run)
+
     # writing
 
     @contextmanager
@@ -206,13 +308,27 @@ class Assets:
     ) -> Iterator["Run"]:
         """Do one step; see the module's example. A failed run is recorded and changes nothing."""
         run = Run(self, step, tuple(reads), dict(parameters or {}), code, by, purpose)
-        run.start()
-        try:
-            yield run
-            run.finish()
-        except BaseException as error:
-            run.fail(error)
-            raise
+        with self.writing():
+            run.start()
+            try:
+                yield run
+                run.finish()
+            except BaseException as error:
+                run.fail(error)
+                raise
+
+    @contextmanager
+    def alone(self, step: str, parameters: Mapping[str, Any]) -> Iterator["Run"]:
+        """As `run`, while no run is at work. Conflict: one is."""
+        run = Run(self, step, (), dict(parameters), "", OWNER, Purpose.OPERATE)
+        with durable.lock(self.root / ".runs.lock", wait=False, holder="a run"):
+            run.start()
+            try:
+                yield run
+                run.finish()
+            except BaseException as error:
+                run.fail(error)
+                raise
 
     def run_key(
         self, step: str, reads: Sequence[str], parameters: Mapping[str, Any], code: str
@@ -257,6 +373,20 @@ class Assets:
         with self.run("restore", reads=reads, parameters=parameters, by=by) as run:
             run.restore(old)
         return self.current(name)
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Held by all who write data files, so that `vacuum` does not take those for waste."""
+        return durable.lock(self.root / ".runs.lock", wait=True, shared=True)
+
+    def committing(self) -> AbstractContextManager[None]:
+        """Held by the one who changes what is current."""
+        return durable.lock(self.root / ".commit.lock", wait=True)
+
+    def known_delta_version(self, name: str) -> int:
+        """The Delta version of main's current state, which is on disk for certain; -1: none."""
+        current = self.catalog.main_current(name)
+        found = None if current is None else current.delta_version
+        return -1 if found is None else found
 
     def _store(self, name: str) -> TableStore:
         layer, _, rest = name.partition(".")
@@ -422,6 +552,7 @@ class Run:
 
     def resume(self, writer: TableWriter, settings: str, schema: pl.Schema) -> None:
         """Take up what a killed run had saved with `checkpoint` under the same mapping."""
+        self._on_main(writer.name)
         writer.settings = settings
         found = self.assets.catalog.staged(writer.name, settings)
         writer.keep([DataFile(**file) for file in found], schema)
@@ -429,6 +560,7 @@ class Run:
 
     def position(self, writer: TableWriter, source: str, file: str, at: Mapping[str, Any]) -> None:
         """Remember how far a source file was read; saved with the rows, never without them."""
+        self._on_main(writer.name)
         row = {"asset": writer.name, "source": source, "file": file, "position": dict(at)}
         self._positions.append(row | {"settings": writer.settings})
 
@@ -441,9 +573,18 @@ class Run:
                 for file in writer.files[writer._saved :]:
                     key = {"asset": writer.name, "path": file.path}
                     values = {"settings": writer.settings or "", "file": file.as_dict()}
-                    _upsert(connection, tables.staged_files, key, values)
+                    upsert(connection, tables.staged_files, key, values)
                 writer._saved = len(writer.files)
             self._save_positions(connection, staged=True)
+
+    def _on_main(self, name: str) -> None:
+        if self.assets.catalog.branch is not None:
+            raise InputError(
+                f"{name} is read from outside, and a branch does not do that: what it read "
+                "would count as read for the main line",
+                where=self.step,
+                next="collect on the main line, and run the steps after it in the branch",
+            )
 
     # the ends
 
@@ -462,13 +603,16 @@ class Run:
                     notes={},
                     started_at=now(),
                     outcome="running",
+                    branch=self.assets.catalog.branch,
                 )
             )
 
     def finish(self) -> None:
         """Commit everything: Delta tables, then folders, then all of it in the catalogue."""
         new: list[tuple[Version, dict[str, Any], bool]] = []
-        with durable.lock(self.assets.root / ".commit.lock", wait=True):
+        branch = self.assets.catalog.branch
+        with self.assets.committing():
+            branches.still_open(self.assets.catalog)
             for name, writer in self._tables.items():
                 new.append(self._commit_table(name, writer))
             for name, made in self._folders.items():
@@ -483,13 +627,17 @@ class Run:
                                 id=version.id, **{f: getattr(version, f) for f in _VERSION_FIELDS}
                             )
                         )
-                    _upsert(
-                        connection,
-                        tables.assets,
-                        {"name": version.asset},
-                        {**about, "current": version.id},
-                        insert_only={"created_at": now()},
-                    )
+                    if branch is None:
+                        make_current(connection, version, about)
+                    elif is_new:
+                        base = self.assets.catalog.main_current(version.asset)
+                        upsert(
+                            connection,
+                            tables.branch_heads,
+                            {"branch": branch, "asset": version.asset},
+                            {"version_id": version.id, "about": about},
+                            insert_only={"base_id": base.id if base else None},
+                        )
                     connection.execute(
                         tables.run_outputs.insert().values(run_id=self.id, version_id=version.id)
                     )
@@ -499,7 +647,7 @@ class Run:
                     )
                 self._save_positions(connection, staged=False)
                 for name, writer in self._tables.items():
-                    if writer.settings is not None:
+                    if writer.settings is not None and branch is None:
                         _settle(connection, name, writer.settings)
                 connection.execute(self._end("done"))
         self.made = [version for version, _, is_new in new if is_new]
@@ -531,44 +679,36 @@ class Run:
         for row in self._positions:
             key = {name: row[name] for name in ("asset", "source", "file")}
             values = {"position": row["position"], "settings": row["settings"], "staged": staged}
-            _upsert(connection, tables.positions, key, values)
+            upsert(connection, tables.positions, key, values)
         self._positions = []
 
     def _commit_table(self, name: str, writer: TableWriter) -> tuple[Version, dict[str, Any], bool]:
         base = self.assets.catalog.current(name)
         old: list[DataFile] = []
-        if base is not None and base.delta_version is not None and writer.mode != "replace":
-            old = writer.store.files(base.delta_version)
+        if base is not None and base.is_table and writer.mode != "replace":
+            old = self.assets._data_files(base)
             if writer.mode == "buckets":
                 old = [file for file in old if file.bucket not in writer.emptied]
         schema = writer.schema
         if schema is None:
             if base is None:
                 raise ValueError(f"{name}: nothing was put, not even an empty frame")
-            schema = _schema_from(base.schema)
+            schema = schema_from(base.schema)
         target = list({file.path: file for file in [*old, *writer.files]}.values())
         target.sort(key=lambda file: (file.bucket, file.path))
         columns = {column: str(kind) for column, kind in schema.items()}
         if base is not None and writer.mode != "replace":
             columns = {**base.schema, **columns}
-        digest = _digest([[f.bucket, f.digest, f.rows] for f in target] + [columns])
+        digest = self._table_digest(name, target, columns)
         about = _about("table", writer.description, writer.grade, writer.contract)
         if base is not None and base.digest == digest:
             return base, about, False
-        number = self._next_number(name)
-        known = None if base is None else base.delta_version
-        delta_version = writer.store.commit(
-            target,
-            _schema_from(columns),
-            number,
-            {"run_id": self.id, "digest": digest},
-            known=-1 if known is None else known,
-        )
+        number = self.assets.catalog.next_number(name)
+        where = self._store_table(name, target, schema_from(columns), number, digest)
         version = Version(
             asset=name,
             number=number,
             digest=digest,
-            delta_version=delta_version,
             schema=columns,
             rows=sum(file.rows for file in target),
             bytes=sum(file.size for file in target),
@@ -577,8 +717,31 @@ class Run:
             notes=writer.notes,
             run_id=self.id,
             created_at=now(),
+            branch=self.assets.catalog.branch,
+            **where,
         )
         return version, about, True
+
+    def _store_table(
+        self, name: str, target: list[DataFile], schema: pl.Schema, number: int, digest: str
+    ) -> dict[str, Any]:
+        """Put a table's state where it is found again: main's in Delta, a branch's in the catalogue."""
+        store = self.assets._store(name)
+        if self.assets.catalog.branch is not None:
+            store.sync(target)
+            return {"delta_version": None, "files": [file.as_dict() for file in target]}
+        about = {"run_id": self.id, "digest": digest}
+        known = self.assets.known_delta_version(name)
+        return {"delta_version": store.commit(target, schema, number, about, known), "files": None}
+
+    def _table_digest(self, name: str, target: list[DataFile], columns: dict[str, str]) -> str:
+        """Digest of the files as runs made them: a merged file counts as its parts."""
+        merged = self.assets.catalog.merged(name)
+        parts: list[list[Any]] = []
+        for file in target:
+            own = [[file.bucket, file.digest, file.rows]]
+            parts += merged[file.path]["parts"] if file.path in merged else own
+        return _digest([*sorted(parts), columns])
 
     def _commit_folder(
         self, name: str, made: dict[str, Any]
@@ -597,7 +760,7 @@ class Run:
             return base, about, False
         version = Version(
             asset=name,
-            number=self._next_number(name),
+            number=self.assets.catalog.next_number(name),
             digest=made["digest"],
             delta_version=None,
             schema={},
@@ -608,6 +771,7 @@ class Run:
             notes=made["notes"],
             run_id=self.id,
             created_at=now(),
+            branch=self.assets.catalog.branch,
         )
         return version, about, True
 
@@ -615,29 +779,23 @@ class Run:
         name, base = old.asset, self.assets.current(old.asset)
         if base.digest == old.digest:
             return base, {}, False
-        number, delta_version = self._next_number(name), None
-        if old.delta_version is not None:
-            store = self.assets._store(name)
-            delta_version = store.commit(
-                store.files(old.delta_version),
-                _schema_from(old.schema),
-                number,
-                {"run_id": self.id, "digest": old.digest},
-                known=-1 if base.delta_version is None else base.delta_version,
-            )
+        about = self.assets.catalog.asset(name) or {}
+        said = ("kind", "owner", "description", "grade", "contract")
+        number = self.assets.catalog.next_number(name)
+        where = {}
+        if old.is_table:
+            files, schema = self.assets._data_files(old), schema_from(old.schema)
+            where = self._store_table(name, files, schema, number, old.digest)
         version = replace(
             old,
             number=number,
-            delta_version=delta_version,
             notes={**old.notes, "restored": {"from": old.id, "over": base.id}},
             run_id=self.id,
             created_at=now(),
+            branch=self.assets.catalog.branch,
+            **where,
         )
-        return version, {}, True
-
-    def _next_number(self, name: str) -> int:
-        history = self.assets.catalog.history(name)
-        return history[0].number + 1 if history else 1
+        return version, {key: about[key] for key in said if key in about}, True
 
 
 _VERSION_FIELDS = tuple(Version.__dataclass_fields__)
@@ -653,19 +811,6 @@ def _about(
         "grade": grade.value,
         "contract": contract[0] if contract else None,
     }
-
-
-def _upsert(
-    connection: sa.Connection,
-    table: sa.Table,
-    key: Mapping[str, Any],
-    values: Mapping[str, Any],
-    insert_only: Mapping[str, Any] | None = None,
-) -> None:
-    where = sa.and_(*(table.c[name] == value for name, value in key.items()))
-    updated = connection.execute(table.update().where(where).values(**values))
-    if not updated.rowcount:
-        connection.execute(table.insert().values(**key, **values, **(insert_only or {})))
 
 
 def _settle(connection: sa.Connection, asset: str, settings: str) -> None:
@@ -694,26 +839,3 @@ def _cpu_seconds() -> float:
     own = resource.getrusage(resource.RUSAGE_SELF)
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-
-
-_TYPES: dict[str, Any] = {
-    str(kind): kind
-    for kind in (
-        pl.String(),
-        pl.Int8(),
-        pl.Int16(),
-        pl.Int32(),
-        pl.Int64(),
-        pl.Float32(),
-        pl.Float64(),
-        pl.Boolean(),
-        pl.Binary(),
-        pl.Date(),
-        pl.Datetime("us", "UTC"),
-    )
-}
-_TYPES |= {str(pl.List(kind)): pl.List(kind) for kind in list(_TYPES.values())}
-
-
-def _schema_from(columns: Mapping[str, str]) -> pl.Schema:
-    return pl.Schema({name: _TYPES[kind] for name, kind in columns.items()})
