@@ -105,7 +105,7 @@ def test_a_row_whose_user_moved_to_another_bucket_is_changed_not_lost_and_found(
     two = pl.DataFrame({"event_id": ["e1", "e2"], "user_id": ["a", "b"]})
     write(assets, "clean.events", one, user="user_id", contract=("events", "1.0.0"))
     write(assets, "clean.events", two, user="user_id", contract=("events", "1.0.0"))
-    told = diff(assets, "clean.events")
+    told = diff(assets, "clean.events", keys=["event_id"])
     assert told["rows"] == {"a": 2, "b": 2, "added": 0, "removed": 0, "changed": 1}
     assert told["examples"]["added"] == told["examples"]["removed"] == []
 
@@ -117,7 +117,7 @@ def test_values_above_internal_are_never_shown(assets: Assets) -> None:
     two = pl.DataFrame({"event_id": ["e2", "e3"], "user_id": [f"{secret}9", secret], "kind": ["cart"] * 2, "shoe": [4242, 4243]})  # fmt: skip
     write(assets, "clean.events", one, **about)
     write(assets, "clean.events", two, **about)
-    told = diff(assets, "clean.events")
+    told = diff(assets, "clean.events", keys=["event_id"])
     assert told["examples"]["changed"] == [
         {
             "key": {"event_id": "e2"},

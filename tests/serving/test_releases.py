@@ -19,6 +19,7 @@ from shopkeeper.models import registry
 from shopkeeper.serving import Service, releases
 
 Build = Callable[..., str]
+MAY_LACK = ("models", "search")  # folders of a release without which the rest serves
 
 
 def test_the_gate_refuses_what_is_below_a_floor_or_the_current_release() -> None:
@@ -279,3 +280,28 @@ def test_a_model_that_cannot_be_opened_leaves_the_others_serving(
     assert answer.degraded
     assert len(answer.items) == 5
     assert "item_knn" in service.health()["broken"]
+
+
+def test_a_release_without_any_one_of_its_files_says_what_to_do_or_serves_degraded(
+    tmp_path: Path, release: Build, settings: Settings
+) -> None:
+    store = tmp_path / "store" / "releases"
+    made = release(tmp_path)
+    releases.swap(store, made, reason="test")
+    files = [path for path in (store / made).rglob("*") if path.is_file()]
+    needed = [path for path in files if path.relative_to(store / made).parts[0] not in MAY_LACK]
+    assert {"opted_out.parquet", "manifest.json", "users.parquet"} <= {p.name for p in needed}
+    for path in files:
+        for damage in (b"", path.read_bytes()[: path.stat().st_size // 2], None):
+            away = path.rename(tmp_path / "away")  # other hard links of it stay as they are
+            if damage is not None:
+                path.write_bytes(damage)
+            if path in needed:
+                with pytest.raises(NotReady, match=r"shopkeeper (run|release rollback)"):
+                    Service.open(tmp_path, settings)
+            else:
+                service = Service.open(tmp_path, settings)
+                assert len(service.recommend(user_id="u01", k=5).items) == 5, path
+                assert len(service.search("lamp", k=3).items) == 3, path
+                service.close()
+            away.replace(path)

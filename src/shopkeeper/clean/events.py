@@ -236,20 +236,22 @@ def _order(rows: pl.DataFrame) -> pl.Series:
 
 
 def _merge_ids(ledger: Ledger, rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """The same id again is the same event; the first to arrive stays.
+    """The same id of the same user again is the same event; the first to arrive stays.
 
-    The same id for another user, item or kind is no repeat: such rows go to quarantine.
+    For another item or kind it is no repeat: such rows go to quarantine. Another user's event may
+    have the same id (a tracker that counts from 1): a table of users is cleaned part by part, and
+    what becomes of a row must not depend on who else is in its part.
     """
     ledger.look("duplicate:event_id", "event_id")
     ledger.look("unique:event_id", "event_id")
     if rows["event_id"].n_unique() == rows.height:
         return rows, 0
-    about = ("user_id", "item_id", "kind")
-    twice = rows.filter(pl.col("event_id").is_duplicated()).sort("event_id", "seq")
-    later = pl.col("event_id") == pl.col("event_id").shift(1)
+    key, about = ("user_id", "event_id"), ("item_id", "kind")
+    twice = rows.filter(pl.col("event_id").is_duplicated())
+    twice = twice.filter(pl.struct(key).is_duplicated()).sort(*key, "seq")
+    later = pl.all_horizontal(pl.col(name) == pl.col(name).shift(1) for name in key)
     first = [
-        pl.col(name).first().over("event_id").alias(f"first {name}")
-        for name in (*about, "file", "line")
+        pl.col(name).first().over(key).alias(f"first {name}") for name in (*about, "file", "line")
     ]
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"first {name}")) for name in about)
     twice = twice.with_columns(first).with_columns(later=later.fill_null(False), same=same)

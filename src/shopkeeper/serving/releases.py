@@ -258,16 +258,25 @@ class Release:
     """An open release: everything an answer needs, read only (the catalogue takes live writes)."""
 
     def __init__(self, folder: Path, workspace: Path | None = None) -> None:
+        """NotReady where a file is missing or damaged; models alone may be (`broken`)."""
         self.folder = folder
         self.manifest = Manifest.read(folder)
         self.id = self.manifest.id
-        vocabulary = pl.read_parquet(folder / "vocabulary.parquet")["item_id"].to_list()
-        self.catalogue = Catalogue(vocabulary, pl.read_parquet(folder / "items.parquet"))
-        popularity = np.load(folder / "popularity.npy", allow_pickle=False)
-        self.popular = by_popularity(popularity)  # rows, most popular first
-        self.repeatable = np.load(folder / "repeatable.npy", allow_pickle=False)
-        self.snapshot = snapshot.read(folder / "histories", self.manifest.positions["events"])
-        self.opted_out = frozenset(pl.read_parquet(folder / "opted_out.parquet")["user_id"])
+        try:
+            vocabulary = pl.read_parquet(folder / "vocabulary.parquet")["item_id"].to_list()
+            self.catalogue = Catalogue(vocabulary, pl.read_parquet(folder / "items.parquet"))
+            popularity = np.load(folder / "popularity.npy", allow_pickle=False)
+            self.popular = by_popularity(popularity)  # rows, most popular first
+            self.repeatable = np.load(folder / "repeatable.npy", allow_pickle=False)
+            self.snapshot = snapshot.read(folder / "histories", self.manifest.positions["events"])
+            self.opted_out = frozenset(pl.read_parquet(folder / "opted_out.parquet")["user_id"])
+        except (OSError, ValueError, KeyError, EOFError, pl.exceptions.PolarsError) as error:
+            raise NotReady(
+                f"a file of the release is missing or damaged: {error}",
+                where=str(folder),
+                next="make a new one: shopkeeper run release --force; "
+                "or go back with: shopkeeper release rollback",
+            ) from error
         self.models: dict[str, Model] = {}
         self.broken: dict[str, str] = {}  # model -> why it could not be opened
         for name in self.manifest.models:

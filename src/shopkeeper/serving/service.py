@@ -118,7 +118,11 @@ class Service:
         self._pages: Cache[Page] = Cache(settings.serving.cache_answers)
         self._swap_lock = threading.Lock()
         self._pointer_seen = self._pointer_stamp()
-        self._live = self._open(now.release)
+        try:
+            self._live = self._open(now.release)
+        except ShopkeeperError:
+            self._close_logs()
+            raise
         self._checked = time.monotonic()
 
     @classmethod
@@ -306,6 +310,9 @@ class Service:
     def close(self) -> None:
         """Write what is pending and let go of all files."""
         self._live.retire()
+        self._close_logs()
+
+    def _close_logs(self) -> None:
         self.answers.close()
         self.item_log.close()
         self.events.close()
