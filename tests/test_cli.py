@@ -123,3 +123,69 @@ def test_an_unknown_key_names_the_nearest_known_one(shopkeeper: Run, tmp_path: P
     )
     (tmp_path / "shop.toml").write_text("[[sources]]\ntable='events'\npath='x'\nencodng='gbk'\n")
     assert "did you mean 'encoding'?" in shopkeeper("status", "--shop", str(tmp_path))[2]
+
+
+def test_an_explained_answer_is_a_table_with_what_moved_each_item(
+    shopkeeper: Run, workspace: Path
+) -> None:
+    here = ("--shop", str(workspace))
+    assert shopkeeper("run", *here)[0] == 0
+    code, told, _ = shopkeeper("recommend", "--user", "u1", "-k", "3", "--explain", *here)
+    assert code == 0
+    for part in ("fused", "moved by", "models.item_knn@1, weight", "snapshot  release", "policy "):
+        assert part in told
+    assert "{" not in told
+    _, told, _ = shopkeeper("recommend", "--user", "u1", "--explain", "--json", *here)
+    assert "candidates" in json.loads(told)["trace"]
+
+
+def test_what_moved_an_item_is_told_from_ranks_and_scores() -> None:
+    trace = {
+        "items": ["a", "c", "z", "d"],
+        "scores": [0.9, 0.7, 0.0, 0.4],
+        "positions": [1, 2, 3, 4],
+        "propensity": [1.0, 0.99, 0.001, 0.99],
+        "policy": {"explored": 2},
+        "candidates": {
+            "item_ids": ["a", "d", "b", "c", "e"],
+            "fused": [0.9, 0.8, 0.75, 0.7, 0.6],
+            "models": {"ease": [1.0, 2.0, 3.0, 4.0, None]},
+        },
+    }
+    assert [(row["item_id"], row["position"], row["moved_by"]) for row in cli.moves(trace)] == [
+        ("a", 1, ""),
+        ("d", 4, "viewed before: its score is halved"),
+        ("b", None, "stepped back: viewed, or alike to what is shown"),
+        ("c", 2, "up: others stepped back"),
+        ("e", None, ""),
+        ("z", 3, "exploration: shown to learn"),
+    ]
+
+
+def test_quarantine_is_told_whole_with_the_next_step(shopkeeper: Run, tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item_id,price_minor\na,NaN\nb,[/red]\nc,5\n")
+    here = ("--shop", str(tmp_path))
+    (tmp_path / "shop.toml").write_text("")
+    assert shopkeeper("run", "collect", "clean", *here)[0] == 0
+    _, told, _ = shopkeeper("quarantine", "ls", *here)
+    assert "items  impossible:price_minor  1 row: items.csv:2\n" in told
+    assert (
+        "    price_minor is 'NaN', wanted a number, or an empty cell where it is unknown\n" in told
+    )
+    assert "    next: correct the calculation at the source; an unknown value is an empty" in told
+    _, told, _ = shopkeeper("quarantine", "show", "items", *here)
+    assert "price_minor is '[/red]', wanted a whole number of minor units" in told
+    assert shopkeeper("quality", "items", *here)[0] == 0
+
+
+def test_options_that_do_not_go_together_are_refused_not_dropped(
+    shopkeeper: Run, workspace: Path
+) -> None:
+    every = ("run", "--shop", str(workspace), "--every", "1s", "--rounds", "1")
+    for option in ("--force", "--json"):
+        code, _, error = shopkeeper(*every, option)
+        assert code == 2
+        assert f"{option} does not go with --every; leave it out" in error
+    code, _, error = shopkeeper("run", "--shop", str(workspace), "--rounds", "3")
+    assert code == 2
+    assert "--rounds counts the rounds of --every; add e.g. --every 15m" in error

@@ -7,15 +7,17 @@ has to run first, 4 an outside system failed. Anything else is our defect and ke
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from shopkeeper.errors import InputError, NotFound, ShopkeeperError
 
@@ -86,7 +88,9 @@ def run(
         bool, typer.Option(help="Also what is fresh; raw files from the start.")
     ] = False,
     every: Annotated[str | None, typer.Option(help="Again and again, e.g. 15m.")] = None,
-    rounds: Annotated[int | None, typer.Option(help="With --every: stop after so many.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="With --every: stop after so many.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the loop: collect, clean, features, train, compare, index, release. Only what is not fresh.
@@ -96,7 +100,14 @@ def run(
     from shopkeeper.schedule import run_every, seconds_of
     from shopkeeper.shop import Shop
 
+    if every is None and rounds is not None:
+        raise InputError("--rounds counts the rounds of --every", next="add e.g. --every 15m")
     if every is not None:
+        if force or as_json:
+            raise InputError(
+                f"{'--force' if force else '--json'} does not go with --every",
+                next=f"leave it out, or run once: shopkeeper run --shop {shop}",
+            )
         code = run_every(
             shop.resolve(), seconds_of(every), lambda opened: opened.run(steps or [], scheduled=True),
             say=lambda line: typer.echo(line, err=True), rounds=rounds,
@@ -154,12 +165,11 @@ def status(shop: ShopDir = HERE, as_json: Json = False) -> None:
     if as_json:
         _print_json(told)
         return
-    table = Table("step", "state", "last run", "seconds", box=None)
-    for row in told["steps"]:
-        seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
-        table.add_row(row["step"], row["state"], (row["last_run"] or "")[:19], seconds)
-    out.print(table)
-    out.print(f"release: {told['release'] or 'none'}\n{told['next']}")
+    _table(
+        ("step", "state", "last run", "seconds"),
+        ((row["step"], row["state"], (row["last_run"] or "")[:19], _number(row["seconds"], ".1f")) for row in told["steps"]),
+    )  # fmt: skip
+    out.print(f"release: {told['release'] or 'none'}\n{told['next']}", soft_wrap=True, markup=False)
     if any(row["state"] == "failed" for row in told["steps"]):
         raise typer.Exit(1)
 
@@ -206,11 +216,20 @@ def quality(
             f"{report['merged']:,} merged + {report['quarantined']:,} quarantined"
             f"; {report['unread']:,} unreadable lines"
         )
-        table = Table("level", "rule", "rows", "what", "example", box=None)
-        for rule in report["rules"]:
-            if rule["count"]:
-                table.add_row(rule["level"], rule["rule"], f"{rule['count']:,}", rule["label_en"], rule["example"][:60])  # fmt: skip
-        out.print(table)
+        _table(
+            ("level", "rule", "rows", "what", "example"),
+            (
+                (
+                    rule["level"],
+                    rule["rule"],
+                    f"{rule['count']:,}",
+                    rule["label_en"],
+                    rule["example"],
+                )
+                for rule in report["rules"]
+                if rule["count"]
+            ),
+        )
 
 
 @quarantine_app.command("ls")
@@ -223,10 +242,14 @@ def quarantine_ls(shop: ShopDir = HERE, as_json: Json = False) -> None:
     if as_json:
         _print_json(told)
         return
-    table = Table("table", "rule", "rows", "first", "detail", box=None)
     for row in told:
-        table.add_row(row["table"], row["rule"], f"{row['count']:,}", f"{row['file']}:{row['line']}", row["detail"][:70])  # fmt: skip
-    out.print(table)
+        rows = f"{row['count']:,} row" + ("s, the first:" if row["count"] > 1 else ":")
+        where = f"{row['file']}:{row['line']}"
+        _say(f"{row['table']}  {row['rule']}  {rows} {where}")
+        _say(row["detail"], indent=4)
+        _say(f"next: {row['next']}", indent=4)
+    if not told:
+        _say("nothing is in quarantine")
 
 
 @quarantine_app.command("show")
@@ -242,9 +265,9 @@ def quarantine_show(
         _print_json(rows)
         return
     for row in rows:
-        out.print(f"{row['file']}:{row['line']} [bold]{row['rule']}[/] {row['detail']}")
+        _say(f"{row['file']}:{row['line']} {row['rule']} {row['detail']}")
         shown = {k: v for k, v in row.items() if v is not None and k not in ("file", "line", "rule", "detail")}  # fmt: skip
-        out.print("  " + json.dumps(shown, ensure_ascii=False), soft_wrap=True, markup=False)
+        _say(json.dumps(shown, ensure_ascii=False), indent=2)
 
 
 @assets_app.command("ls")
@@ -257,12 +280,17 @@ def assets_ls(shop: ShopDir = HERE, as_json: Json = False) -> None:
     if as_json:
         _print_json(told)
         return
-    table = Table("asset", "kind", "version", "rows", "kB", "grade", "made", "what", box=None)
-    for row in told:
-        rows = "" if row["rows"] is None else f"{row['rows']:,}"
-        size = "" if row["bytes"] is None else f"{row['bytes'] / 1024:,.0f}"
-        table.add_row(row["name"], row["kind"], str(row["number"]), rows, size, row["grade"], (row["created_at"] or "")[:19], row["description"])  # fmt: skip
-    out.print(table)
+    _table(
+        ("asset", "kind", "version", "rows", "kB", "grade", "made", "what"),
+        (
+            (
+                row["name"], row["kind"], str(row["number"]), _number(row["rows"], ","),
+                _number(row["bytes"] and row["bytes"] / 1024, ",.0f"), row["grade"],
+                (row["created_at"] or "")[:19], row["description"],
+            )
+            for row in told
+        ),
+    )  # fmt: skip
 
 
 @assets_app.command("show")
@@ -292,10 +320,8 @@ def assets_preview(name: str, n: int = 10, shop: ShopDir = HERE, as_json: Json =
     if as_json:
         _print_json(told)
         return
-    table = Table(*told["columns"], box=None)
-    for row in told["rows"]:
-        table.add_row(*("" if row[c] is None else str(row[c])[:40] for c in told["columns"]))
-    out.print(table)
+    columns = told["columns"]
+    _table(columns, (["" if row[c] is None else str(row[c])[:40] for c in columns] for row in told["rows"]))  # fmt: skip
 
 
 @assets_app.command("history")
@@ -308,10 +334,10 @@ def assets_history(name: str, shop: ShopDir = HERE, as_json: Json = False) -> No
     if as_json:
         _print_json(told)
         return
-    table = Table("version", "rows", "made", "run", "digest", box=None)
-    for row in told:
-        table.add_row(row["version"], f"{row['rows'] or 0:,}", row["created_at"][:19], row["run_id"][:8], row["digest"][:12])  # fmt: skip
-    out.print(table)
+    _table(
+        ("version", "rows", "made", "run", "digest"),
+        ((row["version"], f"{row['rows'] or 0:,}", row["created_at"][:19], row["run_id"][:8], row["digest"][:12]) for row in told),
+    )  # fmt: skip
 
 
 @assets_app.command("lineage")
@@ -380,7 +406,7 @@ def recommend(
             return
         _say_hits(opened, told)
         if explain:
-            _print_json(told["trace"])
+            _say_trace(told["trace"])
 
 
 @app.command()
@@ -425,18 +451,21 @@ def serve(
 def bench(
     name: str,
     data: Annotated[Path, typer.Option(help="A folder of that benchmark's form.")],
-    model: str = "transformer",
+    model: Annotated[
+        str | None, typer.Option(help="Default: transformer; full for chorus_icecat (or lexical).")
+    ] = None,
     seed: int = 42,
     as_json: Json = False,
 ) -> None:
     """A public benchmark under its published protocol."""
-    if name == "chorus_icecat":
-        from shopkeeper.search.benchmark import benchmark
+    from shopkeeper.search import benchmark as of_search
 
-        told = benchmark(data, model)
+    if name == of_search.NAME:
+        told = of_search.benchmark(data, model or "full")
     else:
         from shopkeeper.evaluation.benchmarks import run_benchmark
 
+        model = model or "transformer"
         with _bars(quiet=as_json) as report:
             told = run_benchmark(
                 name,
@@ -471,12 +500,17 @@ def release_ls(shop: ShopDir = HERE, as_json: Json = False) -> None:
     if as_json:
         _print_json(told)
         return
-    table = Table("release", "serves", "made", metric, "models", "items", "users", box=None)
-    for row in told:
-        serves = ("pinned" if row["pinned"] else "yes") if row["current"] else ""
-        value = row["metrics"].get("fused", {}).get(metric)
-        table.add_row(row["release"], serves, row["created_at"][:19], "" if value is None else f"{value:.4f}", ", ".join(row["models"]), f"{row['items']:,}", f"{row['users']:,}")  # fmt: skip
-    out.print(table)
+    _table(
+        ("release", "serves", "made", metric, "models", "items", "users"),
+        (
+            (
+                row["release"], ("pinned" if row["pinned"] else "yes") if row["current"] else "",
+                row["created_at"][:19], _number(row["metrics"].get("fused", {}).get(metric), ".4f"),
+                ", ".join(row["models"]), f"{row['items']:,}", f"{row['users']:,}",
+            )
+            for row in told
+        ),
+    )  # fmt: skip
 
 
 @release_app.command("show")
@@ -563,10 +597,7 @@ def clients_ls(shop: ShopDir = HERE, as_json: Json = False) -> None:
         _print_json(told)
         return
     if told:
-        table = Table(*told[0], box=None)
-        for row in told:
-            table.add_row(*("" if v is None else str(v) for v in row.values()))
-        out.print(table)
+        _table(list(told[0]), (["" if v is None else str(v) for v in row.values()] for row in told))
 
 
 @clients_app.command("revoke")
@@ -624,6 +655,28 @@ def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=1, default=str))
 
 
+def _table(headings: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
+    """Rows below their headings; what is too long for the terminal goes on in the next line."""
+    table = Table(box=None)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    out.print(table)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _say(text: str, *, indent: int = 0) -> None:
+    """A line as it is; on a terminal its continuation is indented alike."""
+    if out.is_terminal:
+        out.print(Padding(Text(text, overflow="fold"), (0, 0, 0, indent)))
+    else:
+        out.print(" " * indent + text, soft_wrap=True, markup=False)
+
+
 def _tell(value: Any, as_json: bool, text: str) -> None:
     if as_json:
         _print_json(value)
@@ -663,10 +716,7 @@ def _say_board(board: dict[str, Any] | None, opened: Any) -> None:
         f"\nleaderboard: split by {split['by']}, {split['test_users']:,} users asked "
         f"({split['test_new_users']:,} new), seen items {'excluded' if board['exclude_seen'] else 'allowed'}"
     )
-    table = Table(*headings, box=None)
-    for row in rows:
-        table.add_row(*row)
-    out.print(table)
+    _table(headings, rows)
     out.print(f"plot: {opened.report_folder() / 'leaderboard.en.svg'}", soft_wrap=True)
 
 
@@ -682,18 +732,89 @@ def _say_release(opened: Any) -> None:
 
 
 def _say_hits(opened: Any, told: dict[str, Any]) -> None:
-    table = Table("", "item", "title", "price", "source", "why", box=None)
     units = opened.settings.minor_units
+    rows = []
     for hit in told["items"]:
         card = opened.service.item(hit["item_id"])
         price = card.get("price_minor")
         title = card.get("title") or card.get("title_zh") or ""
         shown = "" if price is None else f"{price / units:,.2f}"
         why = hit.get("reason") or {}
-        table.add_row(str(hit["position"]), hit["item_id"], title[:40], shown, hit.get("source") or "", why.get("en", ""))  # fmt: skip
-    out.print(table)
+        rows.append((str(hit["position"]), hit["item_id"], title[:40], shown, hit.get("source") or "", why.get("en", "")))  # fmt: skip
+    _table(("", "item", "title", "price", "source", "why"), rows)
     if told["degraded"]:
         out.print("degraded: a floor answered in place of a model that failed")
+
+
+def _say_trace(trace: dict[str, Any]) -> None:
+    """Where every item of an answer came from: what each source said of it, and what moved it."""
+    models = trace["candidates"]["models"]
+    rows = moves(trace)
+    page = [place for place, row in enumerate(rows, start=1) if row["position"] is not None]
+    shown = rows[: max(page, default=0)]
+    out.print()
+    _table(
+        ("item", *models, "fused", "final", "position", "chance", "moved by"),
+        (
+            (
+                row["item_id"], *(_number(score, ".3f") for score in row["models"]),
+                _number(row["fused"], ".4f"), _number(row["final"], ".4f"),
+                str(row["position"] or "-"), _number(row["propensity"], ".4f"), row["moved_by"],
+            )
+            for row in shown
+        ),
+    )  # fmt: skip
+    if len(shown) < len(rows):
+        _say(f"and {len(rows) - len(shown)} candidates below, in their order; all with --json")
+    versions, policy, request = trace["versions"], trace["policy"], trace["request"]
+    for name, weight in trace["weights"].items():
+        _say(f"model     {versions.get(f'models.{name}', name)}, weight {weight:g}")
+    for name, why in trace["failed"].items():
+        _say(f"failed    {versions.get(f'models.{name}', name)}: {why}")
+    _say(f"snapshot  release {trace['release']}: {versions['features.sequences']}, {versions['clean.items']}")  # fmt: skip
+    _say(f"user      {request['user_id']}, scene {request['scene']}, {trace['history_length']} acts known")  # fmt: skip
+    share = f"{policy['exploration']:.1%} of answers show one of {policy['pool']} further candidates in one slot"  # fmt: skip
+    _say(f"policy    {share}; not in the first {policy['first_slot']}; chance = propensity of the item in its slot")  # fmt: skip
+    _say(f"answer    {trace['answer_id']}")
+
+
+def moves(trace: dict[str, Any]) -> list[dict[str, Any]]:
+    """The candidates of an answer's trace, best fused score first, each with the rule that moved it.
+
+    A row: item_id, models (scores, one a source), fused; final, position, propensity (None off the
+    page); moved_by: "" where the item stands as the fusion ranked it.
+    """
+    candidates, explored = trace["candidates"], trace["policy"]["explored"]
+    at = {item: place for place, item in enumerate(trace["items"])}
+    ids = candidates["item_ids"]
+    rows = []
+    ranked = [(item, candidates["fused"][n], [s[n] for s in candidates["models"].values()]) for n, item in enumerate(ids)]  # fmt: skip
+    ranked += [(item, None, [None] * len(candidates["models"])) for item in at if item not in ids]
+    for rank, (item, fused, scores) in enumerate(ranked, start=1):
+        place = at.get(item)
+        final = None if place is None else trace["scores"][place]
+        if place is not None and place == explored:
+            why = "exploration: shown to learn"
+        elif place is None:
+            why = "" if rank > len(at) else "stepped back: viewed, or alike to what is shown"
+        elif fused is not None and final < fused * 0.99:
+            why = "viewed before: its score is halved"
+        elif place + 1 > rank:
+            why = "variety: alike to what stands above"
+        else:
+            why = "" if place + 1 == rank else "up: others stepped back"
+        rows.append(
+            {
+                "item_id": item,
+                "models": scores,
+                "fused": fused,
+                "final": final,
+                "position": None if place is None else trace["positions"][place],
+                "propensity": None if place is None else trace["propensity"][place],
+                "moved_by": why,
+            }
+        )
+    return rows
 
 
 def main() -> None:

@@ -9,6 +9,10 @@ import pytest
 from shopkeeper.errors import InputError, NotFound
 from shopkeeper.search.benchmark import benchmark, measure
 
+SHAPE = {
+    "benchmark", "model", "seed", "metrics", "epochs", "train_cpu_seconds", "peak_rss_mb",
+    "published",
+}  # fmt: skip
 DATA = Path(os.environ.get("SHOPKEEPER_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 
 
@@ -43,8 +47,10 @@ def test_a_folder_of_the_form_runs_and_a_perfect_answer_scores_one(tmp_path: Pat
     ).write_parquet(tmp_path / "judgments.parquet")
     for model in ("lexical", "full"):
         found = benchmark(tmp_path, model)
-        assert (found["NDCG@10"], found["recall@100"]) == (1.0, 1.0)
-    with pytest.raises(InputError, match="no model 'best'"):
+        metrics = found["metrics"]
+        assert (metrics["NDCG@10"], metrics["recall@100"]) == (1.0, 1.0)
+        assert set(found) >= SHAPE
+    with pytest.raises(InputError, match="no model 'best' of search; use one of: lexical, full"):
         benchmark(tmp_path, "best")
     with pytest.raises(NotFound, match=r"no products\.parquet"):
         benchmark(tmp_path / "nowhere")
@@ -55,7 +61,7 @@ def test_public_ratings_are_ranked_better_than_the_plain_cascade() -> None:
     data = DATA / "chorus-icecat"
     if not (data / "products.parquet").exists():
         pytest.skip(f"no chorus-icecat data in {DATA}; set SHOPKEEPER_DATA")
-    found = benchmark(data, "full")
+    found = benchmark(data, "full")["metrics"]
     assert found["NDCG@10"] > 0.82
     assert found["condensed_NDCG@10"] > 0.86
     assert found["recall@100"] > 0.95

@@ -98,7 +98,12 @@ def protocol(name: str) -> Protocol:
     """The protocol called `name`; NotFound lists the known ones."""
     if name not in PROTOCOLS:
         known = "; ".join(f"{key}: {value.what}" for key, value in PROTOCOLS.items())
-        raise NotFound(f"no benchmark {name!r}; known: {known}", where="bench")
+        known += "; chorus_icecat: product search on human ratings"
+        raise NotFound(
+            f"no benchmark {name!r}",
+            where="bench",
+            next=f"there are: {known}",
+        )
     return PROTOCOLS[name]
 
 

@@ -24,23 +24,31 @@ import polars as pl
 from shopkeeper.errors import InputError, NotFound
 from shopkeeper.search.index import build
 from shopkeeper.search.searcher import WEIGHTS, Searcher
+from shopkeeper.training.trainer import peak_rss_mb
 
+NAME = "chorus_icecat"
 DEPTH = 100
 MODELS = {
     "lexical": replace(WEIGHTS, head=0.0, head_word=1.0),  # text matching alone
     "full": WEIGHTS,  # and which word names the product, learned from the catalogue
 }
+METRICS = ("NDCG@10", "condensed_NDCG@10", "judged@10", "recall@100")
 Ratings = Mapping[str, Mapping[str, int]]
 
 
 def benchmark(data: Path, model: str = "full") -> dict[str, Any]:
     """Metrics of one model on a folder of the protocol's form, and milliseconds per query.
 
+    Returns:
+        What evaluation.benchmarks.run_benchmark returns, and {"queries", "p50_ms", "p99_ms"}.
+        Nothing is drawn and no epoch is trained: the CPU seconds are those of the index.
     Raises:
         NotFound: a file is missing. InputError: no such model.
     """
     if model not in MODELS:
-        raise InputError(f"no model {model!r}", where="chorus_icecat", next=f"use {list(MODELS)}")
+        raise InputError(
+            f"no model {model!r} of search", where=NAME, next=f"use one of: {', '.join(MODELS)}"
+        )
     products, ratings = read(data)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "search"
@@ -49,7 +57,17 @@ def benchmark(data: Path, model: str = "full") -> dict[str, Any]:
         built = time.process_time() - started
         searcher = Searcher.open(folder, weights=MODELS[model])
         measured = measure(lambda q: [item for item, _ in searcher.search(q, DEPTH).hits], ratings)
-    return {**measured, "build_cpu_seconds": built}
+    return {
+        "benchmark": NAME,
+        "model": model,
+        "seed": None,
+        "metrics": {name: round(measured.pop(name), 6) for name in METRICS},
+        "epochs": 0,
+        "train_cpu_seconds": round(built, 1),
+        "peak_rss_mb": peak_rss_mb(),
+        "published": {},
+        **measured,
+    }
 
 
 def read(data: Path) -> tuple[pl.DataFrame, dict[str, dict[str, int]]]:
@@ -104,9 +122,8 @@ def measure(ranked: Callable[[str], Sequence[str]], ratings: Ratings) -> dict[st
             )
         )
     means = np.mean(rows, axis=0)
-    names = ("NDCG@10", "condensed_NDCG@10", "judged@10", "recall@100")
     return {
-        **{name: float(value) for name, value in zip(names, means, strict=True)},
+        **{name: float(value) for name, value in zip(METRICS, means, strict=True)},
         "queries": len(rows),
         "p50_ms": float(np.percentile(took, 50)),
         "p99_ms": float(np.percentile(took, 99)),
