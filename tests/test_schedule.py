@@ -97,6 +97,45 @@ def test_a_failure_is_the_exit_code_and_reaches_the_webhook_once_and_so_does_its
     assert "well again after 3 failures" in Hook.told[-1]["text"]
 
 
+def test_only_sources_that_brought_something_count_as_new_data(folder: Path) -> None:
+    assert "new data from 2 sources" in rounds(folder)[1][0]
+    assert "new data from 0 sources" in rounds(folder)[1][0]
+    with (folder / "user_behavior.csv").open("a") as file:
+        file.write("u1,i2\n")
+    assert "new data from 1 sources" in rounds(folder)[1][0]
+
+
+def test_data_staler_than_they_may_be_reach_the_webhook_once_and_so_does_their_end(
+    folder: Path, hook: str
+) -> None:
+    with (folder / "shop.toml").open("a") as file:
+        file.write(f'[schedule]\nstale_minutes = 1e-6\nwebhook = "{hook}"\n')
+    said = [line for _ in range(3) for line in rounds(folder, every=3600)[1]]
+    state = read(folder)
+    assert state is not None
+    assert state["stale"]
+    assert len(Hook.told) == 1
+    assert "the data are stale: nothing new came in since 20" in Hook.told[0]["text"]
+    assert sum("stale: nothing new" in line for line in said) == 1
+    toml = (folder / "shop.toml").read_text()
+    (folder / "shop.toml").write_text(toml.replace("1e-6", "60"))
+    for _ in range(2):
+        rounds(folder, every=3600)
+    assert [told["text"] for told in Hook.told[1:]] == [f"{folder.name}: the data are fresh again"]
+
+
+def test_a_shop_that_another_run_holds_for_rounds_becomes_stale_and_that_is_told(
+    folder: Path, hook: str
+) -> None:
+    with (folder / "shop.toml").open("a") as file:
+        file.write(f'[schedule]\nwebhook = "{hook}"\n')
+    rounds(folder, every=3600)
+    with durable.lock(folder / "store" / "run.lock", wait=False):
+        rounds(folder, count=3, every=1e-6)
+    assert len(Hook.told) == 1
+    assert "the data are stale: no round went well since 20" in Hook.told[0]["text"]
+
+
 def test_robots_of_dingtalk_and_wecom_get_their_own_form() -> None:
     for form in ("dingtalk", "wecom"):
         told = message(form, "hello")

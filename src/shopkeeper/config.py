@@ -213,8 +213,10 @@ class GateSettings(Section):
 class ScheduleSettings(Section):
     retrain_minutes: float = 24 * 60.0
     """models older than this retrain on the next scheduled run; new events show without it"""
+    stale_minutes: float | None = Field(None, gt=0)
+    """when nothing new came in for longer than this, the shop counts as stale; default: never"""
     webhook: str | None = None
-    """told about failures and staleness"""
+    """told about failures and staleness, once each, and when they are over"""
     webhook_form: Literal["generic", "dingtalk", "wecom"] = "generic"
 
 

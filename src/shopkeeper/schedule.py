@@ -1,8 +1,8 @@
 """`run --every`: the loop again and again, and what everybody can see of how it goes.
 
-After every round store/schedule.json says when it last went well, what failed and when the next one
-is due; `/metrics` and `shopkeeper status` read it. A failure, or data that is staler than it may be,
-also goes to the webhook, once, and once more when it is over.
+After every round store/schedule.json says when it last went well, what failed and when something new
+last came in; `shopkeeper status` shows it. A failure, or data that is staler than it may be, also
+goes to the webhook, once, and once more when it is over.
 """
 
 import json
@@ -88,27 +88,38 @@ def _round(
 ) -> int:
     state = read(folder) or {"failures": 0, "last_ok": None, "error": None}
     settings: ScheduleSettings | None = None
-    code = 0
+    code, busy = 0, False
     try:
         with Shop.open(folder) as shop:
             settings = shop.settings.schedule
             told = once(shop)
+            newest = _newest(shop)
         if state["failures"]:
             tell(
                 settings,
                 f"{folder.name}: the loop is well again after {state['failures']} failures",
                 say,
             )
-        state |= {"failures": 0, "error": None, "last_ok": _now(), "release": told["release"]}
+        state |= {
+            "failures": 0,
+            "error": None,
+            "last_ok": _now("milliseconds"),
+            "newest": newest,
+            "release": told["release"],
+        }
         new = sum(
-            1 for step in told["steps"] if step["state"] == "done" and step["notes"].get("rows")
+            1
+            for step in told["steps"]
+            if step["step"].startswith("collect.") and step["notes"].get("rows")
         )
         say(
             f"{_now()} done in {told['seconds']:.1f} s, new data from {new} sources, release {told['release']}"
         )
     except Conflict as error:
         say(f"{_now()} {error}")
-        return 0
+        if state["last_ok"] is None:
+            return 0
+        busy = True
     except Exception as error:
         code = error.exit_code if isinstance(error, ShopkeeperError) else 1
         text = (
@@ -118,26 +129,57 @@ def _round(
         if state["error"] != text:
             tell(settings, f"{folder.name}: the loop failed: {text}", say)
         state |= {"failures": state["failures"] + 1, "error": text}
-    state |= {"every_seconds": every, "last_round": _now(), "exit_code": code}
+    at = state["last_ok"] if code == 0 and not busy else _now("milliseconds")
+    state |= {"every_seconds": every, "last_round": at, "exit_code": code}
+    state["stale_minutes"] = settings.stale_minutes if settings else state.get("stale_minutes")
+    _tell_stale(state, settings, folder.name, say)
     durable.write_bytes(folder / "store" / FILE, json.dumps(state, indent=1).encode())
     return code
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """What the last round left: last_ok, failures, error, every_seconds, exit_code, stale."""
+    """What the last round left: last_ok, newest, failures, error, every_seconds, exit_code, stale."""
     path = folder / "store" / FILE
     if not path.exists():
         return None
     state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    state["stale"] = _stale(state)
+    state["stale"] = _why_stale(state, _now("milliseconds")) is not None
     return state
 
 
-def _stale(state: dict[str, Any]) -> bool:
-    if state["last_ok"] is None:
-        return True
-    age = datetime.now(UTC) - datetime.fromisoformat(state["last_ok"])
-    return bool(age.total_seconds() > STALE_ROUNDS * state["every_seconds"])
+def _newest(shop: Shop) -> str | None:
+    """When something new last came in."""
+    known = [record["version"] for record in shop.assets.catalog.assets() if record["version"]]
+    return max((v.created_at for v in known if v.asset.startswith("raw.")), default=None)
+
+
+def _why_stale(state: dict[str, Any], at: str) -> str | None:
+    def age(since: str) -> float:
+        return (datetime.fromisoformat(at) - datetime.fromisoformat(since)).total_seconds()
+
+    if state["last_ok"] is None or age(state["last_ok"]) > STALE_ROUNDS * state["every_seconds"]:
+        return f"no round went well since {state['last_ok'] or 'the first'}"
+    limit, newest = state.get("stale_minutes"), state.get("newest")
+    if limit is not None and newest is not None and age(newest) > limit * 60:
+        return f"nothing new came in since {newest}, wanted at least every {limit:g} minutes"
+    return None
+
+
+def _tell_stale(
+    state: dict[str, Any],
+    settings: ScheduleSettings | None,
+    shop: str,
+    say: Callable[[str], None],
+) -> None:
+    """Once when it begins and once when it is over; a loop that fails was told already."""
+    why, told = _why_stale(state, state["last_round"]), state.get("stale_told", False)
+    if why and not told and not state["failures"]:
+        say(f"{_now()} stale: {why}")
+        tell(settings, f"{shop}: the data are stale: {why}", say)
+        state["stale_told"] = True
+    elif told and not why:
+        tell(settings, f"{shop}: the data are fresh again", say)
+        state["stale_told"] = False
 
 
 def message(form: str, text: str) -> dict[str, Any]:
@@ -163,5 +205,5 @@ def tell(settings: ScheduleSettings | None, text: str, say: Callable[[str], None
     return True
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _now(precision: str = "seconds") -> str:
+    return datetime.now(UTC).isoformat(timespec=precision)

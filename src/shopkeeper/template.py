@@ -43,7 +43,8 @@ exploration = 0.02          # share of answers in which one place shows somethin
 
 [schedule]
 retrain_minutes = 1440      # `shopkeeper run --every 15m` takes new data each time, retrains daily
-# webhook = "https://..."   # told about failures
+# stale_minutes = 180       # nothing new for longer than this is told as well
+# webhook = "https://..."   # told about failures and staleness
 # webhook_form = "dingtalk" # generic, dingtalk or wecom
 """
 
