@@ -154,11 +154,11 @@ def test_what_moved_an_item_is_told_from_ranks_and_scores() -> None:
     }
     assert [(row["item_id"], row["position"], row["moved_by"]) for row in cli.moves(trace)] == [
         ("a", 1, ""),
-        ("d", 4, "viewed before: its score is halved"),
-        ("b", None, "stepped back: viewed, or alike to what is shown"),
-        ("c", 2, "up: others stepped back"),
+        ("d", 4, "viewed"),
+        ("b", None, "viewed or variety"),
+        ("c", 2, "others"),
         ("e", None, ""),
-        ("z", 3, "exploration: shown to learn"),
+        ("z", 3, "exploration"),
     ]
 
 
@@ -189,3 +189,19 @@ def test_options_that_do_not_go_together_are_refused_not_dropped(
     code, _, error = shopkeeper("run", "--shop", str(workspace), "--rounds", "3")
     assert code == 2
     assert "--rounds counts the rounds of --every; add e.g. --every 15m" in error
+
+
+def test_a_preview_takes_n_rows_and_a_table_goes_out_into_a_new_folder(
+    shopkeeper: Run, workspace: Path, tmp_path: Path
+) -> None:
+    here = ("--shop", str(workspace))
+    assert shopkeeper("run", "collect", *here)[0] == 0
+    code, told, _ = shopkeeper("assets", "preview", "raw.events", "-n", "2", "--json", *here)
+    assert code == 0
+    assert len(json.loads(told)["rows"]) == 2
+    code, _, error = shopkeeper("assets", "preview", "raw.events", "-n", "-1", *here)
+    assert code == 2
+    assert "is not in the range x>=1" in error
+    out = tmp_path / "new" / "folder" / "events.csv"
+    assert shopkeeper("assets", "export", "raw.events", "--out", str(out), *here)[0] == 0
+    assert len(out.read_text().splitlines()) == 100

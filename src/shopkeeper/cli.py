@@ -39,6 +39,7 @@ app.add_typer(clients_app, name="clients")
 
 ShopDir = Annotated[Path, typer.Option("--shop", help="The workspace.", show_default="here")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+Rows = Annotated[int, typer.Option("--n", "-n", min=1, help="So many rows.")]
 HERE = Path()
 
 out = Console(highlight=False)
@@ -254,7 +255,7 @@ def quarantine_ls(shop: ShopDir = HERE, as_json: Json = False) -> None:
 
 @quarantine_app.command("show")
 def quarantine_show(
-    table: str, rule: str | None = None, n: int = 20, shop: ShopDir = HERE, as_json: Json = False
+    table: str, rule: str | None = None, n: Rows = 20, shop: ShopDir = HERE, as_json: Json = False
 ) -> None:
     """Rows in quarantine, whole, with the rule and the reason."""
     from shopkeeper.shop import Shop
@@ -311,7 +312,7 @@ def assets_show(name: str, shop: ShopDir = HERE, as_json: Json = False) -> None:
 
 
 @assets_app.command("preview")
-def assets_preview(name: str, n: int = 10, shop: ShopDir = HERE, as_json: Json = False) -> None:
+def assets_preview(name: str, n: Rows = 10, shop: ShopDir = HERE, as_json: Json = False) -> None:
     """The first rows of a table."""
     from shopkeeper.shop import Shop
 
@@ -484,8 +485,11 @@ def bench(
         elif not isinstance(value, list | dict):
             out.print(f"{key}: {value}")
     if told.get("published"):
-        out.print("published:")
-        out.print_json(json.dumps(told["published"]))
+        metrics = list(dict.fromkeys(m for row in told["published"].values() for m in row))
+        _table(
+            ("published", *metrics),
+            ((name, *(_number(row.get(m), ".4f") for m in metrics)) for name, row in told["published"].items()),
+        )  # fmt: skip
 
 
 @release_app.command("ls")
@@ -776,6 +780,7 @@ def _say_trace(trace: dict[str, Any]) -> None:
     share = f"{policy['exploration']:.1%} of answers show one of {policy['pool']} further candidates in one slot"  # fmt: skip
     _say(f"policy    {share}; not in the first {policy['first_slot']}; chance = propensity of the item in its slot")  # fmt: skip
     _say(f"answer    {trace['answer_id']}")
+    _say("moved by  viewed: seen before, so its score is halved; variety: alike to what stands above; others: these stepped back; exploration: shown to learn")  # fmt: skip
 
 
 def moves(trace: dict[str, Any]) -> list[dict[str, Any]]:
@@ -794,15 +799,15 @@ def moves(trace: dict[str, Any]) -> list[dict[str, Any]]:
         place = at.get(item)
         final = None if place is None else trace["scores"][place]
         if place is not None and place == explored:
-            why = "exploration: shown to learn"
+            why = "exploration"
         elif place is None:
-            why = "" if rank > len(at) else "stepped back: viewed, or alike to what is shown"
+            why = "" if rank > len(at) else "viewed or variety"
         elif fused is not None and final < fused * 0.99:
-            why = "viewed before: its score is halved"
+            why = "viewed"
         elif place + 1 > rank:
-            why = "variety: alike to what stands above"
+            why = "variety"
         else:
-            why = "" if place + 1 == rank else "up: others stepped back"
+            why = "" if place + 1 == rank else "others"
         rows.append(
             {
                 "item_id": item,
