@@ -1,14 +1,17 @@
 """The service as a client sees it."""
 
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from shopkeeper.config import Settings
 from shopkeeper.errors import InputError, NotFound
+from shopkeeper.features.sequences import Floats, Sequences
 from shopkeeper.serving import Service, releases
 from shopkeeper.serving.answers import joined
 
@@ -150,6 +153,36 @@ def test_the_cache_is_bounded_and_can_be_off(tmp_path: Path, release: Callable[.
     service.recommend(user_id="u01")
     assert service.counters()["cached_answers"] == 0
     service.close()
+
+
+@pytest.mark.parametrize("failing", ["nothing", "the model", "search"])
+def test_a_trace_is_json_where_a_model_has_no_score(
+    service: Service, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    live = service._live
+    model = live.release.models["item_knn"]
+
+    def scores(histories: Sequences) -> Floats:
+        if failing == "the model":
+            raise RuntimeError("out of order")
+        values = np.zeros((len(histories), 24), dtype=np.float32)
+        values[:, 3:] = -np.inf  # "no proposal", as a user's own model may say it
+        return values
+
+    monkeypatch.setattr(model, "scores", scores)
+    if failing == "search":
+        live.search = None
+    service.put_items([{"item_id": "new1"}])  # no model knows it
+    answers = [service.recommend(user_id=user, k=24) for user in ("u01", "stranger")]
+    answers += [service.recommend(scene="item", item_id="new1"), service.search("nothing here")]
+    for known in (service, flushed(service)):
+        for answer in answers:
+            json.dumps(answer.as_dict(), allow_nan=False)
+            json.dumps(known.trace(answer.answer_id), allow_nan=False)
+    if failing == "nothing":
+        candidates = service.trace(answers[0].answer_id)["candidates"]
+        said = dict(zip(candidates["item_ids"], candidates["models"]["item_knn"], strict=True))
+        assert (said["lamp0"], said["tea11"], said["new1"]) == (0.0, None, None)
 
 
 def test_a_trace_tells_sources_scores_versions_and_what_followed(service: Service) -> None:

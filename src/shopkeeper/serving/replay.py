@@ -58,8 +58,9 @@ class Replayer:
                 near = [row for row in anchors if row < width]
                 asked = pages.near_history(catalogue, request, near)
             values = release.models[name.removesuffix(NEAR)].scores(asked)[0]
-            kept = [item for item, there in zip(items, known, strict=True) if there]
-            scores[name] = kept, values[rows[known]].tolist()
+            said = known & np.isfinite(values[np.minimum(rows, width - 1)])  # as `readable` has it
+            kept = [item for item, there in zip(items, said, strict=True) if there]
+            scores[name] = kept, values[rows[said]].tolist()
         return Computed(digest(whole), scores)
 
     def _release(self, name: str) -> tuple[Release, Histories] | None:

@@ -5,6 +5,7 @@ request -> history (snapshot + log) -> retrieve -> rank -> rerank -> page (cache
 """
 
 import hashlib
+import math
 import sys
 import threading
 import time
@@ -581,16 +582,18 @@ def _logged(kind: str, live: Live, hits: list[Hit], degraded: bool) -> dict[str,
 
 
 def readable(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A logged answer with its candidates' scores as numbers; None where a model has no score."""
+    """A logged answer with its candidates' scores as numbers; None where a model has no score, or
+    one (infinity, NaN) that JSON has no word for."""
     out = dict(body)
     candidates = out.get("candidates")
     if candidates is not None:
         out["candidates"] = {
             "item_ids": candidates["item_ids"],
-            "fused": unpacked(candidates["fused"], "<f4").tolist(),
-            "models": {
-                name: [None if s != s else s for s in unpacked(scores, "<f4").tolist()]
-                for name, scores in candidates["models"].items()
-            },
+            "fused": _numbers(candidates["fused"]),
+            "models": {name: _numbers(scores) for name, scores in candidates["models"].items()},
         }
     return out
+
+
+def _numbers(scores: str) -> list[float | None]:
+    return [s if math.isfinite(s) else None for s in unpacked(scores, "<f4").tolist()]
