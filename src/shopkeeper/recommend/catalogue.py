@@ -13,24 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from shopkeeper.collect.tables import COLUMNS
 from shopkeeper.errors import InputError, NotFound
 
 Bools = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
 
-CARD = (
-    "item_id",
-    "title",
-    "title_zh",
-    "description",
-    "category",
-    "brand",
-    "shop_id",
-    "price_minor",
-    "stock",
-    "image",
-    "attributes",
-)
+# what a page can show of an item
+CARD = tuple(name for name in COLUMNS["items"] if name != "updated_at")
 CODED = ("category", "brand", "shop_id")  # columns that rules compare
 UNKNOWN_STOCK = -1
 FILTERS = ("category", "brand", "shop_id", "price_minor", "in_stock")
