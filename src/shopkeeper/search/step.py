@@ -41,6 +41,7 @@ def index(context: Context) -> None:
         build(
             items,
             folder,
+            context.progress,
             popularity={item: float(count) for item, count in wanted.iter_rows()},
             queries=dict(asked.select("query", "len").iter_rows()),
         )
