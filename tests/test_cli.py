@@ -201,7 +201,7 @@ def test_a_preview_takes_n_rows_and_a_table_goes_out_into_a_new_folder(
     assert len(json.loads(told)["rows"]) == 2
     code, _, error = shopkeeper("assets", "preview", "raw.events", "-n", "-1", *here)
     assert code == 2
-    assert "is not in the range x>=1" in error
+    assert "greater than or equal to 1" in error
     out = tmp_path / "new" / "folder" / "events.csv"
     assert shopkeeper("assets", "export", "raw.events", "--out", str(out), *here)[0] == 0
     assert len(out.read_text().splitlines()) == 100

@@ -6,6 +6,8 @@ An unknown key is an error that names the nearest known one.
 import difflib
 import re
 import tomllib
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
@@ -96,9 +98,7 @@ class Source(Section):
     @field_validator("kinds")
     @classmethod
     def _known_kinds(cls, value: dict[str, str]) -> dict[str, str]:
-        for ours in value.values():
-            if ours not in KIND_CODES:
-                raise ValueError(f"{ours!r} is no event kind; known: {', '.join(KIND_CODES)}")
+        known_kinds(value.values())
         return value
 
     @model_validator(mode="after")
@@ -125,7 +125,7 @@ class CleanSettings(Section):
     future_minutes: float = 10.0
     """an event further in the future than this (clock skew) is quarantined"""
     earliest: str = "1995-01-01"
-    """an event before this date is quarantined"""
+    """an event before this date (or time; UTC where it has no offset) is quarantined"""
     bot_events_per_hour: int = 600
     """a user with more events than this in some hour is a robot"""
     bot_regularity: float = Field(0.1, ge=0)
@@ -136,12 +136,33 @@ class CleanSettings(Section):
     unknown_items: Literal["quarantine", "keep"] = "quarantine"
     """events about an item that the item table lacks; without an item table all are kept"""
 
+    @field_validator("earliest")
+    @classmethod
+    def _an_instant(cls, value: str) -> str:
+        try:
+            datetime.fromisoformat(value)
+        except ValueError as error:
+            raise ValueError(f"{value!r} is no date; write e.g. '2020-01-31'") from error
+        return value
+
+    @property
+    def first(self) -> datetime:
+        """`earliest` as an instant."""
+        told = datetime.fromisoformat(self.earliest)
+        return told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
+
 
 class FeatureSettings(Section):
     max_length: int = 200
     """events of a user's history that models see, newest last"""
     kinds: tuple[str, ...] = ("view", "favorite", "cart", "purchase", "review", "share")
     """kinds that enter sequences"""
+
+    @field_validator("kinds")
+    @classmethod
+    def _known_kinds(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        known_kinds(value)
+        return value
 
 
 class SplitSettings(Section):
@@ -265,6 +286,17 @@ def known_zone(name: str) -> ZoneInfo:
             f"no time zone {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
         )
     return ZoneInfo(name)
+
+
+def known_kinds(kinds: Iterable[str]) -> None:
+    """ValueError for a word that is no event kind; it names the nearest."""
+    for kind in kinds:
+        if kind not in KIND_CODES:
+            near = difflib.get_close_matches(kind, KIND_CODES, n=1)
+            known = f"known: {', '.join(KIND_CODES)}"
+            raise ValueError(
+                f"{kind!r} is no event kind; " + (f"did you mean {near[0]!r}?" if near else known)
+            )
 
 
 def load(folder: Path) -> Settings:

@@ -33,6 +33,7 @@ from shopkeeper.words import TABLES, Purpose
 
 # models in this group wait for [schedule] retrain_minutes in a scheduled run
 TRAIN = "train"
+WRITTEN = (".csv", ".parquet", ".jsonl", ".ndjson")  # suffixes of tables that go out
 
 
 class Shop:
@@ -420,7 +421,9 @@ def _pictures(assets: Assets, version: str) -> dict[str, tuple[str, bytes]]:
 
 
 def write_table(frame: pl.DataFrame, out: Path) -> None:
-    """Write a table as its suffix says. InputError: a suffix we do not write."""
+    """Write a table as its suffix says, making its folder. InputError: a suffix we do not write."""
+    if out.suffix in WRITTEN:
+        out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".csv":
         nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
         frame = frame.drop(pl.selectors.binary())
@@ -430,7 +433,7 @@ def write_table(frame: pl.DataFrame, out: Path) -> None:
         ).write_csv(out)
     elif out.suffix == ".parquet":
         frame.write_parquet(out)
-    elif out.suffix in (".jsonl", ".ndjson"):
+    elif out.suffix in WRITTEN:
         frame.drop(pl.selectors.binary()).write_ndjson(out)
     else:
         raise InputError(

@@ -1,5 +1,6 @@
 """`shopkeeper init`: an empty workspace with a shop.toml whose comments say why."""
 
+import json
 from pathlib import Path
 
 from shopkeeper.assets.durable import make_folder, write_bytes
@@ -8,7 +9,7 @@ from shopkeeper.errors import InputError
 SHOP_TOML = """\
 # Everything here has a default; delete what you do not need. 每一项都有默认值，不需要的可以删掉。
 
-name = "{name}"
+name = {name}
 currency = "CNY"            # ISO 4217; shown with prices
 minor_units = 100           # 100 fen are 1 yuan; 1 for currencies without decimals
 timezone = "Asia/Shanghai"  # of times in your files that carry no offset
@@ -59,5 +60,7 @@ def write_workspace(folder: Path) -> Path:
             next=f"run it with: shopkeeper run --shop {folder}",
         )
     make_folder(folder / "raw")
-    write_bytes(path, SHOP_TOML.format(name=folder.resolve().name).encode())
+    write_bytes(
+        path, SHOP_TOML.format(name=json.dumps(folder.resolve().name, ensure_ascii=False)).encode()
+    )
     return path

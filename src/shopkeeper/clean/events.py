@@ -145,10 +145,9 @@ def _times(ledger: Ledger, settings: CleanSettings, now: datetime, has_time: boo
         ledger.quarantine("required:ts", "ts", missing, found("ts", "a time"))
     if ts.null_count() == len(ts):
         return
-    first = datetime.fromisoformat(settings.earliest).replace(tzinfo=UTC)
     last = now.astimezone(UTC) + timedelta(minutes=settings.future_minutes)
     ledger.quarantine(
-        "range:ts", "ts", ts < first, found("ts", f"a time from {settings.earliest} on")
+        "range:ts", "ts", ts < settings.first, found("ts", f"a time from {settings.earliest} on")
     )
     ledger.quarantine("future:ts", "ts", ts > last, found("ts", "a time not after now"))
 
