@@ -1,12 +1,13 @@
 """The steps of cleaning: what files told and what was written live, as one."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shopkeeper.clean import apply
 from shopkeeper.governance.access import OWNER
 from shopkeeper.serving.items import ItemLog, Mode
 from shopkeeper.shop import Shop
@@ -60,6 +61,30 @@ def test_a_row_without_a_time_that_arrives_after_a_patch_is_newer(folder: Path) 
     loop(folder)
     (folder / "items-2.csv").write_text("item_id,price_minor\ni1,4000\n")
     assert loop(folder) == {"i1": ("Lamp", 4000)}
+
+
+def test_what_is_said_of_a_row_is_the_same_whenever_it_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "items.csv").write_text(ITEMS + "i1,Lamp,5000,2099-01-01T00:00:00Z\ni2,,,\n")
+    (folder / "events.csv").write_text("user_id,item_id,ts\nu1,i2,2099-01-01T00:00:00Z\n")
+    (folder / "shop.toml").write_text(TOML + '[[sources]]\ntable = "events"\npath = "events.csv"\n')
+    made = ("quarantine.events", "quality.events", "quarantine.items", "quality.items")
+    told = []
+    for late in (timedelta(0), timedelta(minutes=5)):
+
+        class Clock(datetime):
+            @classmethod
+            def now(cls, zone: tzinfo | None = None) -> Any:
+                return datetime.now(zone) + late  # noqa: B023
+
+        monkeypatch.setattr(apply, "datetime", Clock)
+        loop(folder, "collect", "clean", force=True)
+        with Shop.open(folder) as shop:
+            told.append([shop.assets.current(name).digest for name in made])
+            assert shop.assets.current("quarantine.items").rows == 1
+            assert shop.assets.current("quarantine.events").rows == 1
+    assert told[0] == told[1]
 
 
 def test_after_files_were_read_anew_a_later_state_is_newer_than_a_put(folder: Path) -> None:
