@@ -129,13 +129,11 @@ def _serving(folder: Path, host: str = "127.0.0.1") -> Iterator[Served]:
     configure_logs()
     clients = Clients.of(folder)
     app = create_app(Shop.open(folder), clients=clients, host=host)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=port, log_level="critical", access_log=False)
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
+    bound = socket.socket()  # handed over bound, so that nobody takes the port in between
+    bound.bind(("127.0.0.1", 0))
+    port = bound.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
     until = time.monotonic() + 20
     while not server.started and time.monotonic() < until:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -199,10 +198,8 @@ def test_sigterm_ends_it_after_the_round_with_exit_code_0(folder: Path) -> None:
     assert child.stderr is not None
     with child.stderr:
         assert "done in" in child.stderr.readline()
-        began = time.monotonic()
         os.kill(child.pid, signal.SIGTERM)
         assert child.wait(timeout=30) == 0
-        assert time.monotonic() - began < 30
 
 
 def test_no_shop_is_told_with_the_next_step(tmp_path: Path) -> None:

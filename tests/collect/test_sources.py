@@ -51,6 +51,18 @@ def test_an_unknown_suffix_needs_a_format(shop: Path) -> None:
     assert 'format = "csv"' in error.value.next
 
 
+def test_files_whose_names_count_the_same_have_one_order_all_the_same(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["p-01.csv", "p-1.csv", "p-001.csv", "p-2.csv"]
+    for listed in (names, names[::-1]):
+        monkeypatch.setattr(Path, "glob", lambda *_: [shop / name for name in listed])  # noqa: B023
+        for name in names:
+            (shop / name).write_text("x")
+        found = files_of(Source(table="events", path="p-*.csv"), shop)
+        assert [name for name, _ in found] == ["p-001.csv", "p-01.csv", "p-1.csv", "p-2.csv"]
+
+
 def test_two_sources_of_one_name_and_table_are_refused(shop: Path) -> None:
     one = Source(table="events", path="logs/a-9.csv")
     with pytest.raises(InputError, match=r"two sources are called 'logs/a-9.csv'"):

@@ -38,9 +38,9 @@ class Site:
         self.shop = Shop.open(folder)
         self.clients = Clients.of(folder)
         _, self.key = self.clients.add("page", KeyType.PUBLISHABLE, origins=[self.origin])
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.bound = socket.socket()
+        self.bound.bind(("127.0.0.1", 0))
+        self.port = self.bound.getsockname()[1]
         self.server: uvicorn.Server | None = None
         threading.Thread(target=self.web.serve_forever, daemon=True).start()
 
@@ -61,10 +61,11 @@ class Site:
 
     def serve(self) -> None:
         app = create_app(self.shop, clients=self.clients)
-        self.server = uvicorn.Server(
-            uvicorn.Config(app, port=self.port, log_level="error", lifespan="off")
+        self.server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+        self.thread = threading.Thread(
+            target=self.server.run, kwargs={"sockets": [self.bound]}, daemon=True
         )
-        threading.Thread(target=self.server.run, daemon=True).start()
+        self.thread.start()
         wait_for(lambda: self.server is not None and self.server.started)
 
     def page(self, path: str, body: str, user: str = "u1") -> str:
@@ -83,10 +84,9 @@ class Site:
     def close(self) -> None:
         if self.server is not None:
             self.server.should_exit = True
-            wait_for(lambda: not self.server.started or self.server.should_exit)  # type: ignore[union-attr]
+            self.thread.join(timeout=20)
         self.web.shutdown()
         self.web.server_close()
-        time.sleep(0.3)
         self.shop.close()
         self.clients.close()
 

@@ -172,7 +172,9 @@ def test_a_swap_under_load_fails_no_request(
         releases.swap(store, made[-1], reason="test")
         service.reload()
         assert service.recommend(k=1).release == made[-1]
-        time.sleep(0.1)
+        until = time.monotonic() + 30
+        while made[-1] not in served and time.monotonic() < until:
+            time.sleep(0.01)
     stop.set()
     for thread in threads:
         thread.join()

@@ -63,12 +63,12 @@ def test_models_that_fail_or_talk_nonsense_are_named_and_the_others_heard() -> N
 
 def test_a_hanging_model_costs_one_deadline_and_is_left_alone_until_it_returns() -> None:
     slow = Behaves("hangs")
-    scorer = Scorer({"good": Behaves(), "slow": slow}, 0.2, 1)
+    scorer = Scorer({"good": Behaves(), "slow": slow}, 2.0, 1)
     began = time.monotonic()
     outcome = scorer.ask(questions("good", "slow"))
-    assert 0.15 < time.monotonic() - began < 5
+    assert time.monotonic() - began > 1.9
     assert list(outcome.scores) == ["good"]
-    assert outcome.failed == {"slow": "no answer within 200 ms"}
+    assert outcome.failed == {"slow": "no answer within 2000 ms"}
     assert "has not come back" in scorer.ask(questions("slow", "good")).failed["slow"]
     slow.how = "well"
     slow.go.set()

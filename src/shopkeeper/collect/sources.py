@@ -125,7 +125,7 @@ def files_of(source: Source, folder: Path) -> list[tuple[str, Path]]:
             "`skip = true` keeps the block without reading it",
         )
     named = [(_relative(p, folder), p) for p in found]
-    return sorted(named, key=lambda pair: _natural(pair[0]))
+    return sorted(named, key=lambda pair: (_natural(pair[0]), pair[0]))
 
 
 def _check(source: Source) -> None:
