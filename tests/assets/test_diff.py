@@ -184,6 +184,31 @@ def test_files_by_digest_and_size(assets: Assets) -> None:
     assert (changed["file"], changed["a"]["bytes"], changed["b"]["bytes"]) == ("w", 1, 2)
 
 
+def test_bytes_are_told_by_size_and_of_many_rows_distinct_values_are_estimated(
+    assets: Assets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shopkeeper.assets.diff.EXACT_ROWS", 1)
+    at = pl.Series([1, 2]).cast(pl.Datetime("us", "UTC"))
+    for content in ([b"a", None], [b"ab", None]):
+        frame = {
+            "k": ["x", "y"],
+            "content": content,
+            "flag": [True, None],
+            "at": at,
+            "f": [1.5, 2.5],
+        }
+        write(assets, "raw.images", pl.DataFrame(frame))
+    told = diff(assets, "raw.images", keys=["k"])
+    assert told["rows"] == {"a": 2, "b": 2, "added": 0, "removed": 0, "changed": 1}
+    (changed,) = told["examples"]["changed"]
+    assert list(changed["columns"]) == ["content"]
+    assert changed["columns"]["content"]["b"].startswith("<2 bytes, ")
+    assert told["columns"]["content"]["a"] == {"nulls": 1}
+    assert told["columns"]["flag"]["a"] == {"nulls": 1, "distinct_about": 1}
+    assert told["columns"]["at"]["a"]["distinct_about"] == 2
+    assert told["columns"]["f"]["b"]["mean"] == 2.0
+
+
 def test_strangers_see_no_differences(assets: Assets) -> None:
     write(assets, "features.n", pl.DataFrame({"n": [1]}))
     with pytest.raises(Denied):

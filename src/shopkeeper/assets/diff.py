@@ -252,11 +252,17 @@ def _hashed(
     assets: "Assets", version: Version, files: list[DataFile], shared: set[str], found: _Found
 ) -> pl.DataFrame:
     """The rows of the files that the other version does not have, with their hashes."""
-    frame = assets._open_files(version, [f for f in files if f.path not in shared]).collect()
+    frame = assets._open_files(version, [f for f in files if f.path not in shared])
     both = pl.struct(found.both) if found.both else pl.lit(0)
     row = both.hash()
     key = pl.struct(found.keys).hash() if found.keys else row
-    return frame.with_columns(_row=row, _key=key).with_row_index("_at")
+    blobs = [
+        pl.format("<{} bytes, {}>", pl.col(c).bin.size(), pl.col(c).hash()).alias(c)
+        for c, kind in version.schema.items()
+        if kind == "Binary"
+    ]
+    made = frame.with_columns(_row=row, _key=key).with_columns(blobs).collect(engine="streaming")
+    return made.with_row_index("_at")
 
 
 def _surplus(of: pl.DataFrame, over: pl.DataFrame, by: str) -> pl.DataFrame:
@@ -295,7 +301,7 @@ def _profile(
     kind = frame.collect_schema()[column]
     value = pl.col(column)
     asked = {"nulls": value.null_count()}
-    if not kind.is_nested():
+    if not kind.is_nested() and kind != pl.Binary:
         exact = rows <= EXACT_ROWS
         known = value.drop_nulls()
         asked["distinct"] = known.n_unique() if exact else known.approx_n_unique()
@@ -349,8 +355,6 @@ def _plain(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int):
         return value
-    if isinstance(value, bytes):
-        return f"<{len(value):,} bytes>"
     if isinstance(value, datetime | date):
         return value.isoformat()
     text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
