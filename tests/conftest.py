@@ -125,10 +125,10 @@ class Served:
 
 
 @contextmanager
-def _serving(folder: Path, host: str = "127.0.0.1") -> Iterator[Served]:
+def _serving(folder: Path, host: str = "127.0.0.1", log_requests: bool = False) -> Iterator[Served]:
     configure_logs()
     clients = Clients.of(folder)
-    app = create_app(Shop.open(folder), clients=clients, host=host)
+    app = create_app(Shop.open(folder), clients=clients, host=host, log_requests=log_requests)
     bound = socket.socket()  # handed over bound, so that nobody takes the port in between
     bound.bind(("127.0.0.1", 0))
     port = bound.getsockname()[1]
