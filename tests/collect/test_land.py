@@ -8,6 +8,9 @@ import polars as pl
 import pytest
 
 from shopkeeper.assets.store import Run
+from shopkeeper.collect.land import mapping_digest
+from shopkeeper.config import Settings, Source
+from shopkeeper.errors import InputError
 from shopkeeper.governance.access import OWNER
 from shopkeeper.shop import Shop
 from shopkeeper.words import Purpose
@@ -85,6 +88,61 @@ def test_a_forced_run_that_was_stopped_goes_on_as_a_replacement(
     assert raw.height == FILES * LINES + 1
     assert lines_of(raw) == whole | {("e-0.csv", LINES + 2)}
     assert collected().height == raw.height
+
+
+def test_a_file_that_is_gone_stops_a_new_reading_until_its_rows_are_given_up(
+    folder: Path, collected: Collect, killed: Callable[..., None]
+) -> None:
+    whole = lines_of(collected())
+    (folder / "e-0.csv").unlink()
+    part(folder, FILES)
+    assert len(lines_of(collected())) == len(whole) + LINES  # archived: its rows stay
+    (folder / "shop.toml").write_text(TOML + 'timezone = "Asia/Tokyo"\n')
+    for _ in range(2):
+        with pytest.raises(
+            InputError,
+            match=r"raw.events changed.* but e-0.csv can not: .*give their rows up with: "
+            r"shopkeeper run collect.events --force",
+        ):
+            collected()
+    killed(force=True)
+    assert {file for file, _ in lines_of(collected())} == {"e-1.csv", "e-2.csv", "e-3.csv"}
+
+
+def test_a_source_that_is_skipped_or_taken_away_gives_its_rows_up_only_by_force(
+    folder: Path, collected: Collect
+) -> None:
+    (folder / "items.csv").write_text("item_id\ni1\n")
+    items = '[[sources]]\ntable = "items"\npath = "items.csv"\n'
+    (folder / "more.csv").write_text("item_id\ni2\n")
+    more = '[[sources]]\ntable = "items"\npath = "more.csv"\n'
+    (folder / "shop.toml").write_text(TOML + items + more)
+    collected()
+    (folder / "shop.toml").write_text(TOML + items + more + "skip = true\n")
+    with pytest.raises(InputError, match=r"but more.csv can not"):
+        collected()
+    (folder / "shop.toml").write_text(TOML + items.replace("items.csv", "*.csv") + "skip = true\n")
+    collected()
+    with Shop.open(folder) as shop:
+        assert shop.assets.current("raw.items").rows == 2
+    collected(force=True)
+    with Shop.open(folder) as shop:
+        assert shop.assets.current("raw.items").rows == 0
+    (folder / "shop.toml").write_text(TOML + items + more)
+    collected()
+    with Shop.open(folder) as shop:
+        assert shop.assets.current("raw.items").rows == 2
+
+
+def test_a_key_that_nobody_set_changes_no_mapping() -> None:
+    class Later(Source):
+        new_in_an_upgrade: str = "as it always was"
+
+    one = Source(table="events", path="x")
+    two = Later(table="events", path="x", encoding="utf-8")
+    assert mapping_digest([one], Settings()) == mapping_digest([two], Settings())
+    other = Source(table="events", path="x", units={"ts": "s"})
+    assert mapping_digest([one], Settings()) != mapping_digest([other], Settings())
 
 
 def test_a_mapping_changed_to_and_fro_between_stopped_runs_doubles_nothing(

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from shopkeeper.assets import durable
 
+GIVEN_UP = "given up"  # settings of a position that a forced run makes void
 SCHEMA_VERSION = 2
 _UPGRADES = {  # to schema version: what an older catalogue lacks; new tables are made anyway
     2: (
@@ -375,7 +376,8 @@ class Catalog:
 
     def forget(self, asset: str, settings: str, *, all: bool = False) -> None:
         """Drop what is staged under another mapping, or all that was read; what it was read up to
-        stays as a mark that the next version of `asset` replaces the one before."""
+        stays as a mark that the next version of `asset` replaces the one before. With `all`, files
+        that are not there any more are given up."""
         other = sa.true() if all else staged_files.c.settings != settings
         read = sa.true() if all else positions.c.staged & (positions.c.settings != settings)
         with self.write() as connection:
@@ -386,8 +388,17 @@ class Catalog:
                 positions.update()
                 .where(positions.c.asset == asset)
                 .where(read)
-                .values(settings="", staged=False)
+                .values(settings=GIVEN_UP if all else "", staged=False)
             )
+
+    def files_read(self, asset: str) -> set[str]:
+        """Files whose rows are in `asset`, or on their way, and were not given up."""
+        found = self._rows(
+            sa.select(positions.c.file).where(
+                positions.c.asset == asset, positions.c.settings != GIVEN_UP
+            )
+        )
+        return {row["file"] for row in found}
 
     def staged_paths(self) -> list[tuple[str, str]]:
         """(asset, path) of every data file that a killed run left to be taken up."""

@@ -15,10 +15,11 @@ from shopkeeper.assets.catalog import Version
 from shopkeeper.assets.store import TableWriter
 from shopkeeper.collect.batch import REJECTS
 from shopkeeper.collect.read import read
-from shopkeeper.collect.sources import find_sources, name_of
+from shopkeeper.collect.sources import files_of, find_sources, name_of
 from shopkeeper.collect.tables import COLUMNS
 from shopkeeper.config import Settings, Source
 from shopkeeper.engine.steps import Context
+from shopkeeper.errors import InputError
 from shopkeeper.words import Grade
 
 ABOUT_USERS = ("events", "users")
@@ -35,29 +36,41 @@ def raw_schema(table: str) -> pl.Schema:
 
 def mapping_digest(sources: list[Source], settings: Settings) -> str:
     """Changes when the same files would give other rows."""
-    rules = [source.model_dump(exclude={"skip"}) for source in sources]
+    rules = [source.model_dump(exclude={"skip"}, exclude_defaults=True) for source in sources]
     text = json.dumps([rules, settings.timezone, settings.minor_units, settings.buckets])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def land(context: Context, table: str) -> None:
     """Read what is new in all sources of `table` into raw.<table>; unreadable lines go to
-    unread.<table>."""
+    unread.<table>.
+
+    Rows stay until they are read anew, also those of a table that no source names any more; forced,
+    such a table is emptied.
+
+    Raises:
+        InputError: all must be read anew, and a file whose rows are here is gone.
+    """
     run, settings = context.run, context.settings
     sources = [s for s in find_sources(settings, context.folder) if s.table == table]
-    if not sources:
-        return
     asset = f"raw.{table}"
+    before = context.assets.catalog.current(asset)
+    if not sources and (before is None or not context.force):
+        if before is not None:
+            run.note("kept", before.rows)
+            context.progress(1, 1, f"no source any more: its {before.rows:,} rows stay")
+        return
     mapping = mapping_digest(sources, settings)
     for name in (asset, f"unread.{table}"):
         context.assets.catalog.forget(name, mapping, all=context.force)
     known, anew = context.assets.catalog.positions(asset, mapping)
+    if anew and not context.force:
+        _all_there(context, asset, sources)
     anew = anew or context.force
     mode: Any = "replace" if anew else "append"
     rows = run.table(asset, mode, description=f"{table} as the shop handed them over")
     rows.grade = Grade.PERSONAL if table in ABOUT_USERS else Grade.INTERNAL
     unread = run.table(f"unread.{table}", mode, description=f"lines of {table} nobody could read")
-    before = context.assets.catalog.current(asset)
     rows.notes = {"begun": begun(before) if before and not anew else run.id}
     run.resume(rows, mapping, raw_schema(table))
     run.resume(unread, mapping, REJECTS)
@@ -87,6 +100,23 @@ def land(context: Context, table: str) -> None:
             context.progress(batch.done_bytes, batch.total_bytes, f"{taken:,} rows")
     run.note("rows", taken)
     run.note("unread", refused)
+
+
+def _all_there(context: Context, asset: str, sources: list[Source]) -> None:
+    """InputError where a file that `asset` holds rows of could not be read anew."""
+    there = {source.sql_table for source in sources if source.format == "sql"}
+    for source in sources:
+        if source.format != "sql":
+            there |= {name for name, _ in files_of(source, context.folder)}
+    if gone := sorted(context.assets.catalog.files_read(asset) - there):
+        more = f" and {len(gone) - 3:,} more" if len(gone) > 3 else ""
+        raise InputError(
+            f"sources or settings of {asset} changed, so its files must be read anew, but "
+            f"{', '.join(gone[:3])}{more} can not: no source finds them any more",
+            where=str(context.folder),
+            next="put them back, undo the change in shop.toml, or give their rows up with: "
+            f"shopkeeper run collect.{asset.partition('.')[2]} --force",
+        )
 
 
 def begun(version: Version) -> str:
