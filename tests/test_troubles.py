@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from shopkeeper.assets import durable
 from shopkeeper.errors import InputError, NotReady
 from shopkeeper.models import registry
 from shopkeeper.shop import Shop
@@ -61,6 +63,35 @@ def test_events_that_are_all_in_quarantine_are_told_with_the_way_there(tmp_path:
         assert shop.quarantine()[0]["rule"] == "reference:item_id"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_told_wherever_it_is_met(tmp_path: Path) -> None:
+    says = "the disk is full, so this could not be written; free some space and run again"
+    with (
+        pytest.raises(InputError, match=says),
+        durable.full_disk_told(tmp_path),
+        open("/dev/full", "w") as file,
+    ):
+        file.write("a")
+    engine = sa.create_engine("sqlite://")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")
+        with pytest.raises(InputError, match=says), durable.full_disk_told(tmp_path):
+            connection.exec_driver_sql("CREATE TABLE a (b)")
+    engine.dispose()
+    with pytest.raises(ValueError, match="else"), durable.full_disk_told(tmp_path):
+        raise ValueError("something else")
+
+
+def test_a_shop_without_events_is_told_what_to_put_where(tmp_path: Path) -> None:
+    (tmp_path / "item_data.csv").write_text("item_id\ni0\n")
+    with Shop.open(tmp_path) as shop:
+        with pytest.raises(
+            NotReady, match=r"no model to compare.*put user_behavior\.csv into raw/"
+        ):
+            shop.run()
+        shop.run(["collect", "clean"])
+
+
 def test_a_wrong_model_is_told_before_anything_is_collected(folder: Path) -> None:
     for wrong, says in (("populrity", "did you mean 'popularity'?"), ("no.such:Mine", "no module")):
         (folder / "shop.toml").write_text(f'models = ["popularity", "{wrong}"]\nbuckets = 2\n')
@@ -81,7 +112,11 @@ def test_a_wrong_model_is_told_before_anything_is_collected(folder: Path) -> Non
             'buckets = 2\nname = "掌柜"'.encode("gb18030"),
             "shop.toml:2: this line is not utf-8; save",
         ),
-        (b'currency = "EURO"', "currency: String should have at most 3 characters; correct it"),
+        (b'currency = "EURO"', 'currency = "EURO": string should have at most 3 characters; cor'),
+        (
+            b'timezone = "Asia/Shangai"',
+            "no time zone 'Asia/Shangai'; did you mean 'Asia/Shanghai'?",
+        ),
     ],
 )
 def test_a_broken_shop_toml_is_told_with_its_line(tmp_path: Path, text: bytes, says: str) -> None:

@@ -4,6 +4,7 @@ An unknown key is an error that names the nearest known one.
 """
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Iterable
@@ -334,19 +335,21 @@ def _syntax(message: str, text: str) -> tuple[str, int]:
     number = re.match(r"line (\d+), column (\d+)", place)
     if number is None:
         return f"{what}, where the file ends", max(1, len(text.splitlines()))
-    return f"{what}, in column {number[2]}", int(number[1])
+    return f"{what}, in column {number[2]} or the line above", int(number[1])
 
 
 def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
         where = ".".join(str(part) for part in problem["loc"])
-        text = problem["msg"]
+        text = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             known = _keys_beside(problem["loc"])
             near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
             text = "unknown key" + (f"; did you mean {near[0]!r}?" if near else f"; known: {known}")
-        lines.append(f"{where}: {text}")
+        elif isinstance(value := problem["input"], str | int | float):
+            where += f" = {json.dumps(value, ensure_ascii=False)[:60]}"
+        lines.append(f"{where}: {text[:1].lower() + text[1:]}" if where else text)
     return "; ".join(lines)
 
 

@@ -60,7 +60,8 @@ class Shop:
         settings = config.Settings(name=home.name)
         if (home / "shop.toml").exists() or not _plain(home):
             settings = config.load(home)
-        assets = Assets(home, buckets=settings.buckets)
+        with durable.full_disk_told(home):
+            assets = Assets(home, buckets=settings.buckets)
         return cls(home, settings, assets)
 
     def close(self) -> None:
@@ -108,7 +109,10 @@ class Shop:
         if scheduled:
             chosen = [step for step in chosen if not (step.group == TRAIN and self._young(step))]
         started = time.monotonic()
-        with durable.lock(self.assets.root / "run.lock", wait=False, holder="another run"):
+        with (
+            durable.full_disk_told(self.assets.root),
+            durable.lock(self.assets.root / "run.lock", wait=False, holder="another run"),
+        ):
             outcomes = run_steps(
                 chosen, self.folder, self.settings, self.assets, force=force, report=report
             )

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from shopkeeper.errors import InputError
+from shopkeeper.errors import InputError, NotReady
 from shopkeeper.evaluation import leaderboard as lb
 from shopkeeper.evaluation.leaderboard import (
     as_json,
@@ -84,7 +84,7 @@ def test_models_measured_under_different_rules_are_not_compared(ask, fixed) -> N
         leaderboard([entry("a", one, 1.0), entry("b", other, 1.0)])
     with pytest.raises(InputError, match="twice"):
         leaderboard([entry("a", one, 1.0), entry("a", one, 1.0)])
-    with pytest.raises(InputError, match="no model to compare"):
+    with pytest.raises(NotReady, match=r"no model to compare, as .* put user_behavior\.csv"):
         leaderboard([])
     with pytest.raises(InputError, match="'coverage@10' is no metric of single users"):
         leaderboard([entry("a", one, 1.0)], primary="coverage@10")

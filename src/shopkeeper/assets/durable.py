@@ -4,13 +4,42 @@ A file that others wait for is written under a temporary name, synced, then rena
 directory is synced too; otherwise the name itself can be lost.
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shopkeeper.errors import Conflict
+from shopkeeper.errors import Conflict, InputError
+
+FULL = ("No space left on device", "disk is full", "Disk quota exceeded")
+
+
+@contextmanager
+def full_disk_told(where: Path) -> Iterator[None]:
+    """Whatever part of ours met a full disk (a file, SQLite, Delta): one InputError, one next step."""
+    try:
+        yield
+    except Exception as error:
+        if not _full(error):
+            raise
+        raise InputError(
+            "the disk is full, so this could not be written",
+            where=str(where),
+            next="free some space and run again; what was committed is unharmed",
+        ) from error
+
+
+def _full(error: BaseException | None) -> bool:
+    """Whether `error`, or what it came from, is a full disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(words in str(error) for words in FULL):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def sync_file(path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from shopkeeper.errors import InputError
+from shopkeeper.errors import InputError, NotReady
 from shopkeeper.evaluation.metrics import Evaluation, measure
 from shopkeeper.evaluation.splits import sample
 from shopkeeper.features.sequences import Examples
@@ -90,7 +90,7 @@ def leaderboard(entries: Sequence[Entry], *, primary: str = PRIMARY, seed: int =
     diff_high, better (diff_low > 0), train_seconds, users.
 
     Raises:
-        InputError: no entries, a model twice, no per-example values of `primary`, or evaluations
+        NotReady: no entries. InputError: a model twice, no per-example values of `primary`, or evaluations
             under different rules (examples, ks, exclude_seen).
     """
     _comparable(entries, primary)
@@ -236,7 +236,11 @@ def _resampled_means(
 
 def _comparable(entries: Sequence[Entry], primary: str) -> None:
     if not entries:
-        raise InputError("there is no model to compare", next="train one with: shopkeeper train")
+        raise NotReady(
+            "there is no model to compare, as none has events to learn from",
+            next="put user_behavior.csv into raw/, or name your file by a [[sources]] block in "
+            "shop.toml, then: shopkeeper run",
+        )
     names = [one.model for one in entries]
     if len(set(names)) < len(names):
         raise InputError(f"a model stands twice in the leaderboard: {sorted(names)}")
