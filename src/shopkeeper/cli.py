@@ -702,6 +702,10 @@ def _say_run(told: dict[str, Any]) -> None:
         out.print(
             f"{step['step']:<22} {step['seconds']:>7.1f} s  {text}", soft_wrap=True, markup=False
         )
+    notes = [step["notes"] for step in told["steps"] if step["state"] == "done"]
+    aside = sum(note.get("quarantined", 0) + note.get("unread", 0) for note in notes)
+    if aside:
+        out.print(f"{aside:,} rows went to quarantine; see why with: shopkeeper quarantine ls")
     fresh = sum(step["state"] == "fresh" for step in told["steps"])
     out.print(f"{told['seconds']:.1f} s in all; {fresh} steps were fresh")
 
