@@ -1,5 +1,6 @@
 """The thinnest whole loop: two CSV files in, an answer out, an event in, another answer out."""
 
+import json
 import random
 from importlib.resources import files
 from pathlib import Path
@@ -161,6 +162,25 @@ def test_an_edited_model_of_ones_own_is_trained_again(shop: Path) -> None:
         with (shop / "my_shop_models" / name).open("a") as file:
             file.write("# tried another way\n")
         assert [train(), train()] == ["done", "fresh"], name
+
+
+def test_what_is_measured_does_not_know_how_often_an_item_will_be_sold(tmp_path: Path) -> None:
+    folder = tmp_path / "dated"
+    folder.mkdir()
+    (folder / "shop.toml").write_text('models = ["popularity"]\nbuckets = 2\n')
+    lines = [f"u{n % 9},i{n % 7},2026-01-{n % 28 + 1:02d}T00:00:00Z" for n in range(200)]
+    (folder / "user_behavior.csv").write_text("\n".join(["user_id,item_id,ts", *lines]) + "\n")
+    dates = ["2026-01-01T00:00:00Z"] * 3 + ["2026-02-01T00:00:00Z"] * 2 + [""] * 2
+    items = [f"i{n},{n * 10},{date}" for n, date in enumerate(dates)]
+    (folder / "item_data.csv").write_text(
+        "\n".join(["item_id,sold_count,updated_at", *items]) + "\n"
+    )
+    with Shop.open(folder) as shop:
+        shop.run(["collect", "clean", "features", "train"])
+        card = shop.assets.folder("evaluations.popularity", by=OWNER, purpose=Purpose.ANALYSE)
+        told = json.loads((card / "evaluation.json").read_text())["item_attributes"]
+    assert (told["items_with_numbers"], told["left_out"], told["undated"]) == (7, 2, 2)
+    assert told["as_of"] is not None
 
 
 def test_lineage_leads_from_the_release_back_to_the_raw_files(shop: Path) -> None:

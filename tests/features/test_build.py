@@ -143,3 +143,22 @@ def test_a_number_too_large_for_32_bits_is_left_out_and_a_long_one_is_kept() -> 
     table = item_table(rows)
     assert table.number_names == ["iccid", "weight"]
     assert table.numbers.tolist() == [[0, 0], [0, -1], [0, 1]]
+
+
+def test_numbers_of_a_state_newer_than_the_instant_are_left_out_and_their_columns_stay() -> None:
+    items = pl.DataFrame(
+        {
+            "item_id": ["a", "b", "c", "d"],
+            "category": ["lamp"] * 4,
+            "attributes": ['{"sold": 2}', '{"sold": 4}', '{"sold": 900}', '{"sold": 3}'],
+            "updated_at": [at(1), at(5), at(6), None],
+        }
+    )
+    rows = item_rows(items, pl.Series([], dtype=pl.String))
+    five = int(at(5).timestamp() * 1000)
+    table = item_table(rows, as_of=five)
+    spread = np.std([2, 4, 3])
+    assert table.numbers[:, 0].tolist() == pytest.approx([-1 / spread, 1 / spread, 0, 0])
+    assert table.tag_names == item_table(rows).tag_names
+    assert item_table(rows, as_of=0).number_names == ["sold"]
+    assert item_table(rows).numbers[2, 0] > 1

@@ -20,7 +20,7 @@ from shopkeeper.evaluation.metrics import Evaluation, measure
 from shopkeeper.evaluation.splits import Split, leave_one_out, sample, time_split
 from shopkeeper.features.items import ItemTable
 from shopkeeper.features.sequences import NO_TIME, Examples, Sequences
-from shopkeeper.features.steps import load
+from shopkeeper.features.steps import items_as_of, load
 from shopkeeper.models import registry
 from shopkeeper.models.protocol import Model, TrainingData, rank
 
@@ -78,10 +78,11 @@ def run_trial(context: Context, spelling: str) -> None:
 
     started = time.monotonic()
     measured = kind()
+    known, dated = items_as_of(run, split.test_from)
     measured.fit(
         TrainingData(
             sequences=split.train.last(width),
-            items=items,
+            items=known,
             seed=settings.training.seed,
             threads=settings.training.threads,
             settings=options,
@@ -118,6 +119,7 @@ def run_trial(context: Context, spelling: str) -> None:
         "model": name,
         "train_seconds": round(seconds, 3),
         "split": split.card(),
+        "item_attributes": dated,
         "evaluation": evaluation.as_dict(),
         "card": measured.card,
         "refit_on_everything": served is not measured,

@@ -81,7 +81,7 @@ def item_rows(items: pl.DataFrame | None, seen: pl.Series) -> pl.DataFrame:
         seen: item ids of events; those without a row in `items` get an empty one.
     Returns:
         item_id, tags list[str] ("category=lamp"), names list[str] and values list[f32] of numeric
-        attributes, text.
+        attributes, text, updated_at (ms since 1970 UTC; null where the catalogue does not say).
     """
     known: list[dict[str, Any]] = (
         [] if items is None else [_describe(row) for row in items.iter_rows(named=True)]
@@ -89,13 +89,23 @@ def item_rows(items: pl.DataFrame | None, seen: pl.Series) -> pl.DataFrame:
     ids = {row["item_id"] for row in known}
     for item in seen.unique().drop_nulls():
         if item not in ids:
-            known.append({"item_id": item, "tags": [], "names": [], "values": [], "text": ""})
+            known.append(
+                {
+                    "item_id": item,
+                    "tags": [],
+                    "names": [],
+                    "values": [],
+                    "text": "",
+                    "updated_at": None,
+                }
+            )
     schema: dict[str, pl.DataType | type[pl.DataType]] = {
         "item_id": pl.String,
         "tags": pl.List(pl.String),
         "names": pl.List(pl.String),
         "values": pl.List(pl.Float32),
         "text": pl.String,
+        "updated_at": pl.Int64,
     }
     return pl.DataFrame(known, schema=schema).sort("item_id")
 
@@ -124,11 +134,25 @@ def _describe(row: Mapping[str, Any]) -> dict[str, Any]:
                 names.append(f"{name}[{place}]" if isinstance(value, list) else name)
                 values.append(float(part))
     text = " ".join(str(row[c]) for c in ("title", "title_zh", "description") if row.get(c))
-    return {"item_id": row["item_id"], "tags": tags, "names": names, "values": values, "text": text}
+    at = row.get("updated_at")
+    return {
+        "item_id": row["item_id"], "tags": tags, "names": names, "values": values, "text": text,
+        "updated_at": None if at is None else int(at.timestamp() * 1000),
+    }  # fmt: skip
 
 
-def item_table(rows: pl.DataFrame) -> ItemTable:
-    """`item_rows` -> the arrays models read; numbers standardised over the items that have them."""
+def newer(as_of: int) -> pl.Expr:
+    """Of `item_rows`: items with numbers, in a state newer than `as_of` (ms since 1970 UTC)."""
+    return (pl.col("updated_at") > as_of).fill_null(False) & (pl.col("names").list.len() > 0)
+
+
+def item_table(rows: pl.DataFrame, as_of: int | None = None) -> ItemTable:
+    """`item_rows` -> the arrays models read; numbers standardised over the items that have them.
+
+    Args:
+        as_of: leave out the numbers of items in a newer state (ms since 1970 UTC): how often an item
+            was sold until today tells a model what it is about to be asked.
+    """
     count = rows.height
     tags = rows.select("tags").with_row_index("row").explode("tags").drop_nulls()
     frequent = Counter(dict(tags["tags"].value_counts().iter_rows()))
@@ -146,6 +170,8 @@ def item_table(rows: pl.DataFrame) -> ItemTable:
     place = {name: column for column, name in enumerate(number_names)}
     for row, name, value in flat.iter_rows():
         numbers[row, place[name]] = value
+    if as_of is not None:
+        numbers[rows.select(newer(as_of)).to_series().to_numpy()] = np.nan
     return ItemTable(
         vocabulary=Vocabulary(rows["item_id"].to_list()),
         tag_offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),

@@ -1,12 +1,13 @@
 """clean tables -> features.items and features.sequences, and both back as arrays for training."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
 from shopkeeper.assets.store import Run
 from shopkeeper.engine.steps import Context
-from shopkeeper.features.build import item_rows, item_table, sequence_rows, sequences
+from shopkeeper.features.build import item_rows, item_table, newer, sequence_rows, sequences
 from shopkeeper.features.items import ItemTable
 from shopkeeper.features.sequences import Sequences
 from shopkeeper.words import Grade
@@ -37,6 +38,25 @@ def make_sequences(context: Context) -> None:
         users += made.height
         context.progress(bucket + 1, settings.buckets, f"{users:,} users")
     run.note("users", users)
+
+
+def items_as_of(run: Run, instant: int | None) -> tuple[ItemTable, dict[str, Any]]:
+    """The items as a model to be measured from `instant` (ms) on may know them, and how many changed.
+
+    The catalogue holds each item's newest state only. Numbers of a newer state are left out; its
+    tags and text stay, and so do numbers of items that the catalogue does not date.
+    """
+    rows = run.read("features.items")
+    dated = rows.filter(pl.col("names").list.len() > 0)
+    told = {
+        "as_of": instant,
+        "items_with_numbers": dated.height,
+        "left_out": 0 if instant is None else rows.filter(newer(instant)).height,
+        "undated": dated["updated_at"].null_count(),
+        "note": "items are known by their newest state; numbers of states newer than as_of are left "
+        "out of the measured model, those of undated items, tags and text are as of today",
+    }
+    return item_table(rows, instant), told
 
 
 def load(run: Run, versions: Mapping[str, str] | None = None) -> tuple[Sequences, ItemTable]:
