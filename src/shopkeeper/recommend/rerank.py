@@ -22,7 +22,9 @@ def demote(
     """Scores with those of viewed rows multiplied by `VIEWED`."""
     if not viewed:
         return scores
-    return np.where(np.isin(rows, list(viewed)), scores * VIEWED, scores)
+    known = frozenset(viewed)
+    seen = np.fromiter((row in known for row in rows.tolist()), np.bool_, len(rows))
+    return np.where(seen, scores * VIEWED, scores)
 
 
 def diversify(
@@ -42,26 +44,26 @@ def diversify(
     k = min(k, count)
     if k == 0:
         return np.zeros(0, dtype=np.int64)
-    current = scores.astype(np.float64).copy()
+    current = scores.astype(np.float64)  # a copy; -inf where taken
     capped = np.zeros(count, dtype=np.bool_)
     columns = []
     for name in by:
         decay = DECAY[name]
         codes = catalogue.codes(name)[rows]
-        if len(np.unique(codes[codes >= 0])) > 1:
+        if len(set(codes[codes >= 0].tolist())) > 1:
             columns.append((codes, decay, max(1, int(np.ceil(k * CAP[name])))))
     if not columns:
         return np.lexsort((np.arange(count), -current))[:k]
     used: list[dict[int, int]] = [{} for _ in columns]
     page = np.empty(k, dtype=np.int64)
-    taken = np.zeros(count, dtype=np.bool_)
+    full = False  # is any value at its cap?
     for slot in range(k):
-        open_ = np.where(taken | capped, -np.inf, current)
-        choice = int(np.argmax(open_))
+        open_ = np.where(capped, -np.inf, current) if full else current
+        choice = int(open_.argmax())
         if open_[choice] == -np.inf:  # every value is at its cap: the best of the rest
-            choice = int(np.argmax(np.where(taken, -np.inf, current)))
+            choice = int(current.argmax())
         page[slot] = choice
-        taken[choice] = True
+        current[choice] = -np.inf
         for (codes, decay, cap), counts in zip(columns, used, strict=True):
             code = int(codes[choice])
             if code < 0:
@@ -71,6 +73,7 @@ def diversify(
             current[same] *= decay
             if counts[code] >= cap:
                 capped |= same
+                full = True
     return page
 
 

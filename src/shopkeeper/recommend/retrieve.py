@@ -29,19 +29,18 @@ def best(source: str, scores: Floats, allowed: Bools, count: int) -> Candidates:
     floor = -np.inf
     if scores.size and scores.min() == 0.0:
         floor = 0.0  # counts and similarities: zero means "nothing is known", not "worst"
-    kept = np.flatnonzero(allowed[: len(scores)] & (scores > floor))  # nan compares false
-    return Candidates(source, *_top(np.asarray(scores, dtype=np.float32), kept, count))
+    proposed = allowed[: len(scores)] & (scores > floor)  # nan compares false
+    values = np.where(proposed, np.asarray(scores, dtype=np.float32), np.float32(-np.inf))
+    rows, kept = top(values[None, :], min(count, len(scores)))
+    filled = int((rows[0] >= 0).sum())
+    return Candidates(source, rows[0, :filled].astype(np.int64), kept[0, :filled])
 
 
-def _top(scores: Floats, kept: Rows, count: int) -> tuple[Rows, Floats]:
-    """The `count` best of the rows `kept`, best first, ties to the lower row."""
-    values = scores[kept]
-    if count < len(kept):
-        found, _ = top(values[None, :], count)
-        order: Rows = found[0].astype(np.int64)
-    else:
-        order = np.argsort(-values, kind="stable")
-    return kept[order], values[order]
+def without(rows: Rows, gone: Rows) -> Rows:
+    """The `rows` that are not among `gone`, in their order; for pages: short arrays."""
+    known = set(gone.tolist())
+    left = [row for row in rows.tolist() if row not in known]
+    return np.array(left, dtype=np.int64)
 
 
 def by_popularity(popularity: Floats) -> Rows:

@@ -2,12 +2,15 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from shopkeeper.config import Settings
 from shopkeeper.features.sequences import Floats, pack
+from shopkeeper.models.protocol import Model
 from shopkeeper.recommend import retrieve
 from shopkeeper.serving import items as writes
 from shopkeeper.serving.events import EventLog
@@ -114,25 +117,28 @@ class Neighbours:
         self._base: Floats | None = None
         self._items = release.catalogue.model_items
 
-    def of(self, row: int) -> frozenset[int]:
-        """Rows that the model proposes because of `row`, not by popularity alone."""
-        if self._model is None or row >= self._items:
-            return frozenset()
+    def of(self, rows: Sequence[int]) -> list[frozenset[int]]:
+        """Of each row, those that the model proposes because of it, not by popularity alone."""
         with self._lock:
-            known = self._kept.get(row)
-        if known is not None:
-            return known
-        try:
-            if self._base is None:
-                self._base = np.asarray(self._model.scores(pack([""], [0], np.zeros(0))))[0]
-            scores = np.asarray(self._model.scores(pack([""], [1], [row])))[0]
-        except Exception:  # a reason is a courtesy; the page stands without it
-            return frozenset()
-        gained = scores > self._base + 1e-6
-        gained[row] = False
-        found = frozenset(retrieve.best("", scores, gained, NEIGHBOURS).rows.tolist())
+            known = {row: self._kept[row] for row in rows if row in self._kept}
+        unknown = [row for row in dict.fromkeys(rows) if row not in known and row < self._items]
+        if unknown and self._model is not None:
+            # a reason is a courtesy; the page stands without it
+            with suppress(Exception):
+                known |= self._look_up(self._model, unknown)
+        return [known.get(row, frozenset()) for row in rows]
+
+    def _look_up(self, model: Model, rows: list[int]) -> dict[int, frozenset[int]]:
+        if self._base is None:
+            self._base = np.asarray(model.scores(pack([""], [0], np.zeros(0))))[0]
+        every = np.asarray(model.scores(pack([""] * len(rows), [1] * len(rows), rows)))
+        found = {}
+        for row, scores in zip(rows, every, strict=True):
+            gained = scores > self._base + 1e-6
+            gained[row] = False
+            found[row] = frozenset(retrieve.best("", scores, gained, NEIGHBOURS).rows.tolist())
         with self._lock:
-            self._kept[row] = found
+            self._kept |= found
             while len(self._kept) > NEIGHBOURHOODS:
                 self._kept.popitem(last=False)
         return found

@@ -6,6 +6,7 @@ one user's questions or a thousand users' at once.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from shopkeeper.features.sequences import Floats, Sequences
 from shopkeeper.recommend import rank, rerank, retrieve
 from shopkeeper.recommend.catalogue import Bools, Catalogue, Filters, Rows
 from shopkeeper.recommend.reasons import reason
-from shopkeeper.recommend.retrieve import Candidates
+from shopkeeper.recommend.retrieve import Candidates, without
 from shopkeeper.serving.answers import packed
 from shopkeeper.serving.live import Live
 from shopkeeper.serving.releases import Release
@@ -240,9 +241,11 @@ def finish(live: Live, plan: Plan, scores: Mapping[str, Floats], failed: Mapping
     made = ordered(live, plan, found, weights)
     ranked, order = made.ranked, made.page
     rows = ranked.rows[order]
-    left = ranked.rows[~np.isin(ranked.rows, rows)][:POOL]
+    unshown = np.ones(len(ranked.rows), dtype=np.bool_)
+    unshown[order] = False
+    left = ranked.rows[unshown][:POOL]
     fresh = width + np.flatnonzero(plan.allowed[width:])  # written live: no model knows them yet
-    fresh = fresh[~np.isin(fresh, rows) & ~np.isin(fresh, left)][-POOL:]
+    fresh = without(without(fresh, rows), left)[-POOL:]
     sources = [ranked.sources[place].removesuffix(NEAR) for place in order]
     logged = ranked.rows[:LOGGED]
     known = np.minimum(logged, width - 1)
@@ -303,8 +306,7 @@ def joined(several: Sequence[Sequences]) -> Sequences:
 
 def filled(ranked: rank.Ranked, floor: Candidates) -> rank.Ranked:
     """Ranked candidates, then the floor's that are not among them, below all of them."""
-    new = ~np.isin(floor.rows, ranked.rows)
-    rows = floor.rows[new]
+    rows = without(floor.rows, ranked.rows)
     least = float(ranked.scores.min()) if len(ranked.scores) else 1.0
     scores = least * 0.5 / np.arange(1.0, len(rows) + 1)
     return rank.Ranked(
@@ -346,15 +348,17 @@ def reasons(live: Live, plan: Plan, rows: Rows, sources: list[str]) -> list[dict
             recent.setdefault(row, act.kind)
         if len(recent) == REASONED:
             break
-    near = [(row, kind, live.neighbours.of(row)) for row, kind in recent.items()]
-    anchored = [live.neighbours.of(row) for row in plan.anchors[:REASONED]]
+    around = live.neighbours.of([*recent, *plan.anchors[:REASONED]])
+    near = list(zip(recent, recent.values(), around, strict=False))
+    anchored = around[len(recent) :]
+    names = cache(lambda row: names_of(catalogue, row))
     anchor = plan.anchors[0] if scene is Scene.ITEM and plan.anchors else None
     out = []
     for row, source in zip(rows.tolist(), sources, strict=True):
-        because = next(((r, kind) for r, kind, around in near if row in around), None)
-        if anchored and any(row in around for around in anchored):
+        because = next(((r, kind) for r, kind, near_it in near if row in near_it), None)
+        if anchored and any(row in near_it for near_it in anchored):
             if anchor is not None:
-                out.append(reason("similar", **names_of(catalogue, anchor)))
+                out.append(reason("similar", **names(anchor)))
             else:
                 out.append(reason("goes_with"))
         elif source == "same_category" and anchor is not None:
@@ -363,7 +367,7 @@ def reasons(live: Live, plan: Plan, rows: Rows, sources: list[str]) -> list[dict
             chinese = str((card["attributes"] or {}).get("category_zh") or english)
             out.append(reason("same_category", category=english, category_zh=chinese))
         elif because is not None:
-            out.append(reason(f"because_{because[1]}", **names_of(catalogue, because[0])))
+            out.append(reason(f"because_{because[1]}", **names(because[0])))
         elif source == "popularity" or not plan.history.acts:
             out.append(reason("popular"))
         else:
