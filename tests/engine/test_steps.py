@@ -59,6 +59,17 @@ def test_a_step_runs_once_and_again_only_when_something_changed(assets: Assets) 
     assert states(assets, [CLEAN], force=True) == ["done"]
 
 
+def test_the_number_of_buckets_is_that_of_the_first_run(assets: Assets) -> None:
+    assert states(assets, [COLLECT], Settings(buckets=2)) == ["done"]
+    for other in (1, 16):
+        with pytest.raises(
+            InputError,
+            match=rf"buckets = {other}, but this workspace began with 2.*write buckets = 2, or",
+        ):
+            states(assets, [COLLECT], Settings(buckets=other))
+    assert states(assets, [COLLECT], Settings(buckets=2)) == ["fresh"]
+
+
 def test_without_what_it_needs_a_step_is_idle(assets: Assets) -> None:
     assert states(assets, [CLEAN]) == ["idle"]
     assert RAN == []

@@ -127,6 +127,12 @@ merged_files = sa.Table(  # data files that a compaction made of smaller ones
     sa.Column("sources", sa.JSON, nullable=False),  # paths of the files it took the place of
     sa.Column("created_at", sa.String, nullable=False),
 )
+fixed = sa.Table(  # settings that hold for the life of the workspace
+    "fixed",
+    _tables,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("value", sa.JSON, nullable=False),
+)
 branches = sa.Table(
     "branches",
     _tables,
@@ -355,6 +361,15 @@ class Catalog:
             .where(run_inputs.c.version_id == version_id, self._visible(versions))
         )
         return sorted(row["id"] for row in self._rows(query))
+
+    def fix(self, name: str, value: Any) -> Any:
+        """The value that `name` has in this workspace: the first it was ever given."""
+        with self.write() as connection:
+            query = sa.select(fixed.c.value).where(fixed.c.name == name)
+            found = connection.execute(query).scalar()
+            if found is None:
+                connection.execute(fixed.insert().values(name=name, value=value))
+        return value if found is None else found
 
     # how far sources were read
 

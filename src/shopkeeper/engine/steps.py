@@ -95,7 +95,18 @@ def run_steps(
     force: bool = False,
     report: Report = silent,
 ) -> list[Outcome]:
-    """Run `steps` in order, skipping the fresh ones. The first failure stops; rerun to resume."""
+    """Run `steps` in order, skipping the fresh ones. The first failure stops; rerun to resume.
+
+    InputError: `buckets` is not the number that the workspace began with.
+    """
+    buckets = assets.catalog.fix("buckets", settings.buckets)
+    if buckets != settings.buckets:
+        raise InputError(
+            f"buckets = {settings.buckets}, but this workspace began with {buckets}, and rows about "
+            "users stand in that many parts",
+            where=str(folder / "shop.toml"),
+            next=f"write buckets = {buckets}, or begin a new workspace with the other number",
+        )
     outcomes = []
     for step in steps:
         started = time.monotonic()
