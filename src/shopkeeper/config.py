@@ -73,7 +73,8 @@ class Source(Section):
     mapped. Lists those that say something when `path` is e.g. a list of orders; [] for none"""
     units: dict[str, str] = Field(default_factory=dict)
     """canonical column -> unit it is delivered in: ts: "iso" (default), "s", "ms", "us", or a strptime
-    format; dwell_ms: "ms" (default), "s"; price_minor: "minor" (default), "major"; propensity: none"""
+    format; dwell_ms: "ms" (default), "s"; price_minor: "major" from a column called price, else "minor";
+    propensity: none"""
     kinds: dict[str, str] = Field(default_factory=dict)
     """the source's event kind -> ours, e.g. { pv = "view", buy = "purchase" }"""
     constants: dict[str, str] = Field(default_factory=dict)

@@ -130,6 +130,30 @@ def test_a_price_is_in_major_units_and_price_minor_in_minor_ones() -> None:
     assert _map(source, {"item_id": ["i"], "price_minor": ["12"]})["price_minor"].item() == "12"
 
 
+@pytest.mark.parametrize(
+    ("how", "price"),
+    [
+        ({}, ["1999", "2000"]),
+        ({"columns": {"price_minor": "Price"}}, ["1999", "2000"]),
+        ({"columns": {"price_minor": "Price"}, "units": {"price_minor": "minor"}}, ["19.99", "20"]),
+        ({"columns": {"price_minor": "cents"}}, ["7", "8"]),
+    ],
+)
+def test_naming_a_column_does_not_change_its_unit(how: dict[str, Any], price: list[str]) -> None:
+    frame = pl.DataFrame(
+        {
+            "user_id": ["u", "u"],
+            "item_id": ["i", "i"],
+            "Price": ["19.99", "20"],
+            "cents": ["7", "8"],
+        }
+    ).with_columns(line=pl.int_range(2))
+    source = Source(table="events", path="x", **how)
+    columns = [name for name in frame.columns if name != "line"]
+    made = plan(source, Settings(), "x", columns).apply(frame)
+    assert made["price_minor"].to_list() == price
+
+
 def test_a_named_column_that_is_not_there_is_named_with_the_nearest() -> None:
     with pytest.raises(InputError) as error:
         _map(_events(columns={"user_id": "CustomerId"}), {"CustomerID": ["u"], "item_id": ["i"]})

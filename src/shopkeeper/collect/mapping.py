@@ -114,6 +114,10 @@ def plan(source: Source, settings: Settings, file: str, found: list[str]) -> Map
         if ours not in names and ours in found:
             names[ours] = ours
     taken = {*names.values()}
+    for ours, theirs in source.columns.items():  # naming a column leaves its unit what it was
+        known = map(_plain, ALIASES[table].get(ours, ()))
+        if (unit := ALIAS_UNITS.get(_plain(theirs))) and _plain(theirs) in known:
+            units.setdefault(ours, unit)
     for ours in COLUMNS[table]:
         if ours in names or ours in source.constants:
             continue

@@ -75,7 +75,8 @@ ALIASES: dict[str, dict[str, tuple[str, ...]]] = {
     "images": {},
 }
 
-# A column found by one of these aliases is delivered in this unit, unless shop.toml says otherwise.
+# A column of one of these names, found or named in shop.toml, is delivered in this unit, unless
+# `units` says otherwise.
 ALIAS_UNITS: dict[str, str] = {"price": "major"}
 
 # Event kinds as public data sets and trackers spell them; `kinds` in shop.toml comes first.
