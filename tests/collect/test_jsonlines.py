@@ -1,5 +1,6 @@
 """JSON Lines as they are met: mixed types, nesting, keys that come and go, bad lines."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,17 @@ def test_values_of_any_type_become_text_and_nested_ones_json(tmp_path: Path, col
         ("x", None, '{"more":{"b": [2]},"size":"big"}'),
         ("12345678901234567890", None, '{"fresh":"true","size":1.5}'),
     ]
+
+
+@pytest.mark.parametrize("number", ["7", "10000000000000000000000000000001.5"])
+def test_a_key_called_line_is_not_lost(tmp_path: Path, collect: Any, number: str) -> None:
+    (tmp_path / "items.jsonl").write_text(
+        f'{{"item_id": "x", "line": "red"}}\n{{"item_id": "y", "line": {number}}}\n'
+    )
+    got = collect(ITEMS, tmp_path)
+    assert got.frame["line"].to_list() == [1, 2]
+    assert got.frame["attributes"][0] == '{"line_":"red"}'
+    assert "line_" in json.loads(got.frame["attributes"][1])
 
 
 def test_a_line_that_is_no_object_is_rejected_and_the_others_stay(

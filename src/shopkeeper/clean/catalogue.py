@@ -76,7 +76,7 @@ def clean_shops(
 def clean_images(raw: pl.DataFrame | pl.LazyFrame, *, contract: Contract | None = None) -> Cleaned:
     """One row a file, sorted by file_path; `content` (the bytes) is carried along where present.
 
-    The same bytes for the same item again are merged; so is an older state of the same file.
+    An older state of the same file is merged; the same bytes in another file are another picture.
     """
     contract = contract or contracts.built_in("images")
     ledger = open_ledger("clean.images", raw, contract)

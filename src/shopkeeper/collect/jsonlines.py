@@ -2,7 +2,8 @@
 
 Polars parses the lines that are objects. It has to be told the keys: it finds them itself where each
 key's values have a common type; otherwise every `"…":` of the bytes is taken for one, nested ones
-too, and a column that nothing fills is dropped again.
+too, and a column that nothing fills is dropped again. A key `line` becomes the column `line_`: `line`
+says where a row stands.
 """
 
 import json
@@ -28,6 +29,11 @@ def parse(lines: Lines) -> Parsed:
         if frame is None or frame.height != len(numbers):
             frame = _by_python(good)
     filled = [column for column in frame.iter_columns() if column.null_count() < frame.height]
+    if any(column.name == "line" for column in filled):
+        theirs, taken = "line_", {column.name for column in filled}
+        while theirs in taken:
+            theirs += "_"
+        filled = [c.alias(theirs) if c.name == "line" else c for c in filled]
     line = pl.Series("line", numbers, pl.Int64)
     return Parsed(pl.DataFrame([*filled, line]), rejects, len(data))
 
@@ -51,7 +57,7 @@ def _by_polars(data: bytes) -> pl.DataFrame | None:
         keys = {json.loads(b'"' + key + b'"') for key in set(_KEY.findall(data))}
     if len(keys) > MOST_KEYS:
         return None
-    schema = pl.Schema(dict.fromkeys(sorted(keys - {"line"}), pl.String))
+    schema = pl.Schema(dict.fromkeys(sorted(keys), pl.String))
     try:
         frame = pl.read_ndjson(data, schema=schema)
     except pl.exceptions.PolarsError:
@@ -61,7 +67,7 @@ def _by_polars(data: bytes) -> pl.DataFrame | None:
 
 def _by_python(data: bytes) -> pl.DataFrame:
     rows = [json.loads(line) for line in data.split(b"\n") if line.strip()]
-    keys = sorted({key for row in rows for key in row} - {"line"})
+    keys = sorted({key for row in rows for key in row})
     return pl.DataFrame(
         {key: pl.Series([_text(row.get(key)) for row in rows], dtype=pl.String) for key in keys}
     )
