@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from shopkeeper.clean import apply
 from shopkeeper.governance.access import OWNER
@@ -101,6 +102,16 @@ def test_after_files_were_read_anew_a_later_state_is_newer_than_a_put(folder: Pa
     assert loop(folder) == {"i1": ("Lamp", 6000)}
 
 
+def test_events_of_an_item_whose_row_is_in_quarantine_stay(folder: Path) -> None:
+    (folder / "items-2.csv").write_text(ITEMS + " i2 ,Bed,-1,2026-01-01T00:00:00Z\n")
+    (folder / "shop.toml").write_text(TOML + '[[sources]]\ntable = "events"\npath = "events.csv"\n')
+    (folder / "events.csv").write_text("user_id,item_id\nu1,i1\nu1,i2\n")
+    assert loop(folder) == {"i1": ("Lamp", 5000)}
+    with Shop.open(folder) as shop:
+        events = shop.assets.read("clean.events", by=OWNER, purpose=Purpose.ANALYSE)
+    assert sorted(events["item_id"]) == ["i1", "i2"]
+
+
 def test_events_of_an_item_that_was_deleted_stay(folder: Path) -> None:
     (folder / "items-2.csv").write_text(ITEMS + "i2,Bed,9000,2026-01-01T00:00:00Z\n")
     (folder / "shop.toml").write_text(TOML + '[[sources]]\ntable = "events"\npath = "events.csv"\n')
@@ -113,6 +124,31 @@ def test_events_of_an_item_that_was_deleted_stay(folder: Path) -> None:
         events = shop.assets.read("clean.events", by=OWNER, purpose=Purpose.ANALYSE)
         assert [row["item_id"] for row in shop.quarantined_rows("events")] == ["i3"]
     assert sorted(events["item_id"]) == ["i1", "i2"]  # nobody ever spoke of i3
+
+
+def test_pictures_are_cleaned_and_shown_a_few_at_a_time(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "images").mkdir()
+    for number in range(5):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"images/i{number}.png")
+    toml = TOML + '[[sources]]\ntable = "images"\npath = "images"\n'
+    (folder / "shop.toml").write_text(toml)
+    one = (folder / "images/i0.png").stat().st_size
+    monkeypatch.setattr(apply, "PICTURE_BYTES", 2 * one)
+    monkeypatch.setattr("shopkeeper.shop.CACHE_BYTES", 2 * one)
+    loop(folder)
+    with Shop.open(folder) as shop:
+        version = shop.assets.current("clean.images")
+        assert version.rows == 5
+        assert version.delta_version is not None
+        assert len(shop.assets._store("clean.images").files(version.delta_version)) == 3
+        for number in range(5):
+            path = folder / f"images/i{number}.png"
+            assert shop.image(f"i{number}") == ("png", path.read_bytes())
+        assert shop.image("i9") is None
+        kept = [one for one in shop._pictures.values() if one]
+        assert sum(len(content) for _, content in kept) <= 2 * one
 
 
 def test_a_put_voids_states_of_before_whenever_they_arrive(folder: Path) -> None:

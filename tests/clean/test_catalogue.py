@@ -14,7 +14,6 @@ from shopkeeper.clean import (
     clean_items,
     clean_shops,
     clean_users,
-    known_ids,
 )
 
 Rows = Callable[..., pl.DataFrame]
@@ -92,11 +91,6 @@ def test_what_an_item_cannot_be_is_quarantined(
 def test_oversold_stock_is_none_and_counted(items: Rows, now: datetime) -> None:
     cleaned = clean_items(items({"stock": "-3"}), now=now)
     assert (cleaned.clean["stock"].to_list(), cleaned.repaired) == ([0], {"range:stock": 1})
-
-
-def test_an_item_in_quarantine_is_still_known(items: Rows, now: datetime) -> None:
-    cleaned = clean_items(items({}, {"price_minor": "-1", "item_id": " i1 "}), now=now)
-    assert known_ids(cleaned).to_list() == ["i0", "i1"]
 
 
 @pytest.mark.parametrize(

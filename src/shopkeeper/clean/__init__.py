@@ -9,11 +9,10 @@ from shopkeeper.clean.catalogue import (
     clean_items,
     clean_shops,
     clean_users,
-    known_ids,
 )
 from shopkeeper.clean.checks import Cleaned, Unaccounted
 from shopkeeper.clean.events import clean_events
-from shopkeeper.clean.report import advice, combine_checks, explain, label, replayable, report
+from shopkeeper.clean.report import advice, combine_checks, explain, label, report
 
 __all__ = [
     "Cleaned",
@@ -26,8 +25,6 @@ __all__ = [
     "clean_users",
     "combine_checks",
     "explain",
-    "known_ids",
     "label",
-    "replayable",
     "report",
 ]

@@ -86,16 +86,6 @@ def clean_images(raw: pl.DataFrame | pl.LazyFrame, *, contract: Contract | None 
     return _newest(ledger, "file_path", None)
 
 
-def known_ids(cleaned: Cleaned, key: str = "item_id") -> pl.Series:
-    """Ids that the shop speaks of, quarantined rows included.
-
-    Events are checked against these: one bad price in the catalogue must not drag all behaviour of
-    that item into quarantine.
-    """
-    ids = [frame[key].str.strip_chars() for frame in (cleaned.clean, cleaned.quarantine)]
-    return pl.concat(ids).drop_nulls().unique().sort()
-
-
 def _not_to_come(ledger: Ledger, column: str, settings: CleanSettings, now: datetime) -> None:
     """A state from the future would win over every true one."""
     last = now + timedelta(minutes=settings.future_minutes)

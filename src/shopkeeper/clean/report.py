@@ -120,12 +120,3 @@ def explain(quarantine: pl.DataFrame) -> pl.DataFrame:
         )
         .sort(["count", "rule"], descending=[True, False])
     )
-
-
-def replayable(quarantine: pl.DataFrame, rule: str | None = None) -> pl.DataFrame:
-    """Raw rows as they came, ready to be cleaned again; of one rule, or all.
-
-    After a mapping, a setting or a value was put right: clean these, and only these.
-    """
-    rows = quarantine if rule is None else quarantine.filter(pl.col("rule") == rule)
-    return rows.drop("rule", "detail")
