@@ -9,8 +9,8 @@ What it returns is plain: dicts and lists that can go out as JSON.
 
 import json
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -33,6 +33,8 @@ from shopkeeper.words import TABLES, Purpose
 
 # models in this group wait for [schedule] retrain_minutes in a scheduled run
 TRAIN = "train"
+CACHE_BYTES = 32 << 20  # of pictures shown last
+CACHE_PICTURES = 5_000
 WRITTEN = (".csv", ".parquet", ".jsonl", ".ndjson")  # suffixes of tables that go out
 
 
@@ -45,6 +47,8 @@ class Shop:
         self.assets = assets
         self._service: Service | None = None
         self._opening = Lock()
+        self._looking = Lock()
+        self._pictures: OrderedDict[tuple[str, str], tuple[str, bytes] | None] = OrderedDict()
 
     @classmethod
     def open(cls, folder: Path | str) -> Self:
@@ -411,17 +415,25 @@ class Shop:
 
     def image(self, item_id: str) -> tuple[str, bytes] | None:
         """(format, bytes) of the item's picture, or None."""
-        if not self.assets.exists("clean.images"):
+        version = self.assets.catalog.current("clean.images")
+        if version is None:
             return None
-        return _pictures(self.assets, self.assets.current("clean.images").id).get(item_id)
-
-
-@lru_cache(maxsize=2)
-def _pictures(assets: Assets, version: str) -> dict[str, tuple[str, bytes]]:
-    frame = assets.read("clean.images", by=OWNER, purpose=Purpose.SERVE, version=version).select(
-        "item_id", "format", "content"
-    )
-    return {item: (kind, content) for item, kind, content in frame.iter_rows()}
+        key = (version.id, item_id)
+        with self._looking:
+            if key not in self._pictures:
+                scan = self.assets.scan(
+                    "clean.images", by=OWNER, purpose=Purpose.SERVE, version=version.id
+                )
+                found = scan.filter(pl.col("item_id") == item_id).collect().sort("file_path")
+                told = found.select("format", "content").row(-1) if found.height else None
+                self._pictures[key] = told
+            shown = self._pictures[key]
+            self._pictures.move_to_end(key)
+            while sum(len(one[1]) if one else 0 for one in self._pictures.values()) > CACHE_BYTES:
+                self._pictures.popitem(last=False)
+            while len(self._pictures) > CACHE_PICTURES:
+                self._pictures.popitem(last=False)
+            return shown
 
 
 def write_table(frame: pl.DataFrame, out: Path) -> None:

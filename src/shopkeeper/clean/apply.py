@@ -5,6 +5,7 @@ Events and users are cleaned bucket by bucket: memory is that of one bucket, wha
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from shopkeeper.words import Grade
 
 TIME = "%Y-%m-%dT%H:%M:%S%.fZ"  # as collect/ writes one
 SHOWN_FILES = 5  # that a message names
+PICTURE_BYTES = 64 << 20  # of pictures in memory at a time
 LIVE_AFTER = 2**40  # events received while serving come after all that files told
 
 
@@ -150,8 +152,25 @@ def shops_step(context: Context) -> None:
 
 def images_step(context: Context) -> None:
     contract = _contract(context, "images")
-    raw = context.run.read("raw.images")
-    _write(context, "images", contract, raw.height, [(0, clean_images(raw, contract=contract))])
+    scan = context.run.scan("raw.images")
+    names = scan.collect_schema().names()
+    sizes = scan.select("seq", size=pl.col("content").bin.size()).collect().sort("seq")
+    cleaned = clean_images(scan.drop("content"), contract=contract)
+
+    def parts() -> Iterable[tuple[int, Cleaned]]:
+        """Pictures in order of arrival, as many at a time as PICTURE_BYTES allow."""
+        rest = cleaned
+        part = (pl.col("size").fill_null(0).cum_sum() - 1).clip(0) // PICTURE_BYTES
+        for (_,), some in sizes.group_by(part, maintain_order=True):
+            here = pl.col("seq").is_between(some["seq"][0], some["seq"][-1])
+            bytes_ = scan.filter(here).select("seq", "content").collect()
+            clean = cleaned.clean.filter(here).join(bytes_, on="seq", how="left")
+            bad = cleaned.quarantine.filter(here).join(bytes_, on="seq", how="left")
+            bad = bad.select(*names, "rule", "detail")
+            yield 0, replace(rest, clean=clean.sort("file_path"), quarantine=bad)
+            rest = replace(cleaned, checks=cleaned.checks.clear(), merged=0, repaired={})
+
+    _write(context, "images", contract, sizes.height, parts() if sizes.height else [(0, cleaned)])
 
 
 def with_writes(
