@@ -100,14 +100,13 @@ def run_trial(context: Context, spelling: str) -> None:
     served = measured
     if settings.training.refit:
         served = kind()
-        epochs = {"max_epochs": best} if (best := measured.card.get("best_epoch")) else {}
         served.fit(
             TrainingData(
                 sequences=sequences.last(width),
                 items=items,
                 seed=settings.training.seed,
                 threads=settings.training.threads,
-                settings={**options, **epochs},
+                settings=_for_epochs(options, name, measured.card.get("best_epoch")),
                 progress=context.progress,
             )
         )
@@ -139,6 +138,17 @@ def run_trial(context: Context, spelling: str) -> None:
         notes={"metrics": evaluation.metrics},
     )
     run.note("metrics", {key: evaluation.metrics[key] for key in ("HR@10", "NDCG@10")})
+
+
+def _for_epochs(options: dict[str, Any], model: str, epochs: int | None) -> dict[str, Any]:
+    """The [training] settings with `epochs` as the bound, wherever it was given."""
+    if not epochs:
+        return options
+    own = options.get("options", {}).get(model, {})
+    if "max_epochs" in own:
+        of_models = {**options["options"], model: {**own, "max_epochs": epochs}}
+        return {**options, "options": of_models}
+    return {**options, "max_epochs": epochs}
 
 
 def read_evaluation(folder: Path) -> tuple[dict[str, Any], Evaluation, dict[str, Any]]:

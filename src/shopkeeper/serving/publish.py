@@ -1,8 +1,9 @@
 """models.*, indexes.search, clean.items, clean.events -> a release, through the gate.
 
 The release serves the fusion of its models. Weights are chosen on the validation lists of each
-trial; what the gate compares is the pages that people of the test split, which no model saw, would
-have been shown: by the release, and by each of its floors alone (see rehearsal.py).
+trial, and so is the floor that serves instead where fusing turns out clearly worse. What the gate
+compares is the pages that people of the test split, which no model saw, would have been shown: by
+the release, by each of its floors alone, and by the weights that serve now (see rehearsal.py).
 """
 
 import json
@@ -38,6 +39,7 @@ from shopkeeper.serving.feedback import taken_up_to
 
 FUSED = "fused"  # the fused lists of the whole test, before the rules
 SHOWN = "shown"  # the pages of SHOWN_EXAMPLES people of the test, after the rules
+CURRENT = "current"  # the same pages under the weights of the release that serves now
 SHOWN_EXAMPLES = 1_000
 DEPTH = 100
 
@@ -64,13 +66,6 @@ def publish(context: Context) -> None:
     fused = fused_evaluation(split.test, ranking, items, counts, exclude_seen=seen)
     metrics = {name: evaluation.metrics for name, (_, evaluation, _) in trials.items()}
     metrics[FUSED] = fused.metrics
-    floor = best_floor(metrics, settings.gate.metric)
-    if (
-        floor is not None
-        and metrics[floor][settings.gate.metric] > fused.metrics[settings.gate.metric]
-    ):
-        # few examples: what fused best on validation is worse than a floor, so the floor serves
-        weights, metrics[FUSED] = {floor: 1.0}, metrics[floor]
     release = releases.build(
         store,
         models={name: run.folder(f"models.{name}") for name in names},
@@ -90,6 +85,8 @@ def publish(context: Context) -> None:
     )
     asked = sample(split.test, SHOWN_EXAMPLES, 0)
     contenders = {FUSED: weights} | {name: {name: 1.0} for name in names if name in FLOORS}
+    if now := _serving_now(store, names):
+        contenders[CURRENT] = now
     with rehearsal.rehearsal(store / release, settings, context.folder) as live:
         broken = rehearsal.problems(live, asked.histories)
         rehearsal.as_of_then(live, counts)
@@ -99,12 +96,15 @@ def publish(context: Context) -> None:
         name: fused_evaluation(asked, page, items, counts, exclude_seen=False)
         for name, page in zip(contenders, pages, strict=True)
     }
-    floor = clearly_better(shown, settings.gate.metric)
-    if floor is not None:
+    floor = best_floor(
+        {name: lists["validation_lists"] for name, (_, _, lists) in trials.items()},
+        chosen.first_targets,
+    )
+    if floor is not None and clearly_better(shown[floor], shown[FUSED], settings.gate.metric):
         weights, metrics[FUSED], shown[FUSED] = {floor: 1.0}, metrics[floor], shown[floor]
     metrics[SHOWN] = shown[FUSED].metrics
     releases.settle(store, release, weights=weights, metrics=metrics)
-    decision = ask_gate(store, settings, shown, broken)
+    decision = ask_gate(settings, shown, broken)
     serves = False
     if decision.passed:
         serves = releases.swap(store, release, reason=decision.reason, decision=decision)
@@ -132,20 +132,18 @@ def publish(context: Context) -> None:
     run.note("gate", decision.reason)
 
 
-def best_floor(metrics: dict[str, dict[str, float]], metric: str) -> str | None:
-    """The floor that is best by `metric`, or None where no floor was trained."""
-    floors = [name for name in metrics if name in FLOORS]
-    return max(floors, key=lambda name: metrics[name][metric], default=None)
+def best_floor(
+    lists: Mapping[str, npt.NDArray[np.int32]], targets: npt.NDArray[np.int32]
+) -> str | None:
+    """The floor whose validation lists are best, or None where no floor was trained."""
+    reached = {name: choose_weights({name: lists[name]}, targets)[2] for name in lists}
+    floors = [name for name in lists if name in FLOORS]
+    return max(floors, key=lambda name: reached[name], default=None)
 
 
-def clearly_better(shown: Mapping[str, Evaluation], metric: str) -> str | None:
-    """The floor whose pages are better than the fusion's by more than chance, the best of them."""
-    better = {
-        name: one.metrics[metric]
-        for name, one in shown.items()
-        if one.metrics[metric] > shown[FUSED].metrics[metric] + noise(one, shown[FUSED], metric)
-    }
-    return max(better, key=lambda name: better[name], default=None)
+def clearly_better(one: Evaluation, other: Evaluation, metric: str) -> bool:
+    """Whether `one` is above `other` by more than chance."""
+    return one.metrics[metric] > other.metrics[metric] + noise(one, other, metric)
 
 
 def noise(one: Evaluation, other: Evaluation, metric: str) -> float:
@@ -186,24 +184,31 @@ def _trained_on(context: Context, names: list[str]) -> dict[str, str]:
 
 
 def ask_gate(
-    store: Path, settings: Settings, shown: Mapping[str, Evaluation], broken: Sequence[str]
+    settings: Settings, shown: Mapping[str, Evaluation], broken: Sequence[str]
 ) -> releases.Decision:
     """The decision for a release that would show this, against its floors and what serves now."""
-    now = releases.pointer(store)
-    current = None
-    if now is not None:
-        current = releases.Manifest.read(store / now.release).metrics.get(SHOWN)
     metric = settings.gate.metric
-    floors = {name: one for name, one in shown.items() if name in FLOORS}
+    others = {name: one for name, one in shown.items() if name not in (FUSED, SHOWN)}
+    floors = {name: one.metrics for name, one in others.items() if name != CURRENT}
     return releases.gate(
         shown[FUSED].metrics,
-        floors={name: one.metrics for name, one in floors.items()},
-        noise={name: noise(one, shown[FUSED], metric) for name, one in floors.items()},
-        current=current,
+        floors=floors,
+        noise={name: noise(one, shown[FUSED], metric) for name, one in others.items()},
+        current=others[CURRENT].metrics if CURRENT in others else None,
         metric=metric,
         tolerance=settings.gate.tolerance,
         broken=broken,
     )
+
+
+def _serving_now(store: Path, names: Sequence[str]) -> dict[str, float]:
+    """The weights of the release that serves, of models that the new one has as well."""
+    now = releases.pointer(store)
+    if now is None:
+        return {}
+    manifest = releases.Manifest.read(store / now.release)
+    weights = manifest.weights or dict.fromkeys(manifest.models, 1.0)
+    return {name: weight for name, weight in weights.items() if name in names}
 
 
 def fuse_lists(

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import polars as pl
 
 from shopkeeper.assets.durable import lock, make_folder, sync_folder, sync_tree, write_bytes
-from shopkeeper.errors import InputError, NotFound, NotReady
+from shopkeeper.errors import Conflict, InputError, NotFound, NotReady
 from shopkeeper.features.items import ItemTable
 from shopkeeper.features.sequences import pack
 from shopkeeper.models import registry
@@ -301,9 +301,9 @@ def gate(
     Args:
         new: metrics on the primary split of what the release would show.
         floors: floor -> its metrics on the same split.
-        current: what the current release had on its own primary split; None: there is none.
+        current: what the current release's weights would show the same people; None: there is none.
         tolerance: share of the current value that counts as noise.
-        noise: floor -> how far below it chance alone may leave the release.
+        noise: floor or "current" -> how far below it chance alone may leave the release.
         broken: what does not work in it, whatever the metrics.
     """
     if metric not in new or not math.isfinite(new[metric]):
@@ -320,7 +320,9 @@ def gate(
                 )
     if current is not None and metric in current:
         numbers["current"] = current[metric]
-        least = current[metric] * (1.0 - tolerance)
+        least = current[metric] - max(
+            current[metric] * tolerance, (noise or {}).get("current", 0.0)
+        )
         if value < least:
             problems.append(
                 f"{metric} {value:.4f} is below the current release's {current[metric]:.4f} "
@@ -373,13 +375,18 @@ def swap(store: Path, release: str, *, reason: str, decision: Decision | None = 
     return True
 
 
-def rollback(store: Path, to: str | None = None, *, reason: str = "by hand") -> str:
+def rollback(
+    store: Path, to: str | None = None, *, reason: str = "by hand", only_from: str | None = None
+) -> str:
     """Serve `to`, or the release before the current one; it becomes pinned. Returns its id.
 
-    Raises NotReady where there is nothing to go back to, NotFound for an unknown `to`.
+    Raises NotReady where there is nothing to go back to, NotFound for an unknown `to`, Conflict
+    where `only_from` is given and another release serves by now, or this one is pinned.
     """
     with lock(store / ".lock", wait=True):
         now = pointer(store)
+        if only_from is not None and (now is None or now.pinned or now.release != only_from):
+            raise Conflict(f"{only_from} serves no more, or is pinned", where=str(store))
         target = to or (now.previous if now else None)
         if target is None:
             raise NotReady(
