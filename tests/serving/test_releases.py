@@ -11,8 +11,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from shopkeeper.assets.durable import lock
 from shopkeeper.config import Settings
-from shopkeeper.errors import InputError, NotFound, NotReady
+from shopkeeper.errors import Conflict, InputError, NotFound, NotReady
 from shopkeeper.features.items import bare
 from shopkeeper.features.sequences import Sequences
 from shopkeeper.models import registry
@@ -253,6 +254,30 @@ def test_a_release_that_fails_too_often_is_rolled_back_by_itself(
     last = releases.decisions(store)[-1]
     assert (last["what"], last["release"]) == ("rollback", good)
     assert "answers failed" in last["reason"]
+
+
+def test_two_workers_that_roll_back_at_once_go_back_once(
+    service: Service, tmp_path: Path, release: Build, settings: Settings
+) -> None:
+    store = tmp_path / "store" / "releases"
+    good, bad = service.recommend(k=1).release, release(tmp_path)
+    releases.swap(store, bad, reason="it passed the gate")
+    service.reload()
+    other = Service.open(tmp_path, settings)
+    with lock(store / ".lock", wait=True):  # both have seen enough failures of `bad`
+        for worker in (service, other):
+            worker._roll_back_by_itself(worker._live)
+    until = time.monotonic() + 10
+    while any(thread.name == "rollback" for thread in threading.enumerate()):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    now = releases.pointer(store)
+    assert now is not None
+    assert (now.release, now.previous) == (good, bad)
+    assert [d["what"] for d in releases.decisions(store)].count("rollback") == 1
+    with pytest.raises(Conflict, match="serves no more, or is pinned"):
+        releases.rollback(store, only_from=good)  # pinned since
+    other.close()
 
 
 def test_a_broken_model_costs_its_own_voice_only(

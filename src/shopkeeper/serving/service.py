@@ -20,7 +20,7 @@ import numpy as np
 import structlog
 
 from shopkeeper.config import Settings
-from shopkeeper.errors import InputError, NotFound, NotReady, ShopkeeperError
+from shopkeeper.errors import Conflict, InputError, NotFound, NotReady, ShopkeeperError
 from shopkeeper.recommend import rerank, retrieve
 from shopkeeper.recommend.catalogue import Filters
 from shopkeeper.recommend.reasons import reason
@@ -301,9 +301,11 @@ class Service:
         old.retire()
         return True
 
-    def rollback(self, to: str | None = None, *, reason: str = "by hand") -> str:
-        """Go back to the release before (or to `to`) and stay there; returns its id."""
-        target = releases.rollback(self._store, to, reason=reason)
+    def rollback(
+        self, to: str | None = None, *, reason: str = "by hand", only_from: str | None = None
+    ) -> str:
+        """Go back to the release before (or to `to`) and stay there; see `releases.rollback`."""
+        target = releases.rollback(self._store, to, reason=reason, only_from=only_from)
         self.counts.add("rollbacks")
         self.reload()
         return target
@@ -542,13 +544,12 @@ class Service:
     def _roll_back_by_itself(self, live: Live) -> None:
         why = f"{live.failed} of {live.answered} answers failed"
         live.answered = live.failed = 0
-        now = releases.pointer(self._store)
-        if now is None or now.release != live.release.id or now.previous is None or now.pinned:
-            return
 
         def back() -> None:
             try:
-                self.rollback(reason=why)
+                self.rollback(reason=why, only_from=live.release.id)
+            except (Conflict, NotReady):  # another worker was first, or there is nowhere to go
+                return
             except ShopkeeperError as error:
                 self.counts.add("rollback_failed")
                 log.error("cannot roll back", error=str(error))
