@@ -39,7 +39,7 @@ def read(source: str, name: str, folder: Path, position: dict[str, Any] | None) 
     read = np.isin(stamps, np.frombuffer(seen, np.uint64))
     rows: list[tuple[Any, ...]] = []
     rejects: list[pl.DataFrame] = []
-    size, fresh = 0, np.flatnonzero(~read)
+    size, fresh = 0, [index for index, known in enumerate(read) if not known]
     for index in fresh:
         file = files[index]
         made = _picture(folder / file, file, f"{name}/{file}")
