@@ -139,6 +139,24 @@ def test_an_explained_answer_is_a_table_with_what_moved_each_item(
     assert "candidates" in json.loads(told)["trace"]
 
 
+def test_a_run_that_was_stopped_is_no_failure(
+    shopkeeper: Run, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    here = ("--shop", str(workspace))
+    monkeypatch.setattr("shopkeeper.pipeline.land_events", stop)
+    code, _, error = shopkeeper("run", *here)
+    assert code == 130
+    assert "stopped; what was finished is kept: the same command goes on from there" in error
+    code, told, _ = shopkeeper("status", *here)
+    assert code == 0
+    assert "failed" not in told
+    assert "bring it up to date with: shopkeeper run" in told
+    monkeypatch.undo()
+
+
 def test_what_moved_an_item_is_told_from_ranks_and_scores() -> None:
     trace = {
         "items": ["a", "c", "z", "d"],

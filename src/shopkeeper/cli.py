@@ -115,7 +115,7 @@ def run(
         )  # fmt: skip
         raise typer.Exit(code)
     with Shop.open(shop) as opened:
-        with _bars(quiet=as_json) as report:
+        with _bars(quiet=as_json) as report, _stoppable():
             told = opened.run(steps or [], force=force, report=report)
         if as_json:
             _print_json(told)
@@ -144,7 +144,7 @@ def train(
                 raise NotFound(
                     f"no model {name!r} in shop.toml", next=f"there are: {', '.join(known)}"
                 )
-        with _bars(quiet=as_json) as report:
+        with _bars(quiet=as_json) as report, _stoppable():
             opened.run(["collect", "clean", "features"], report=report)
             told = opened.run(
                 [*(f"train.{n}" for n in names), "report"], force=force, report=report
@@ -655,6 +655,16 @@ def _bars(*, quiet: bool) -> Iterator[Callable[[str, float, float, str], None]]:
         yield draw
 
 
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Ctrl-C in the loop is no failure: say what became of the work."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print("stopped; what was finished is kept: the same command goes on from there")
+        raise
+
+
 def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=1, default=str))
 
@@ -705,7 +715,8 @@ def _say_run(told: dict[str, Any]) -> None:
     notes = [step["notes"] for step in told["steps"] if step["state"] == "done"]
     aside = sum(note.get("quarantined", 0) + note.get("unread", 0) for note in notes)
     if aside:
-        out.print(f"{aside:,} rows went to quarantine; see why with: shopkeeper quarantine ls")
+        rows = "1 row" if aside == 1 else f"{aside:,} rows"
+        out.print(f"{rows} went to quarantine; see why with: shopkeeper quarantine ls")
     fresh = sum(step["state"] == "fresh" for step in told["steps"])
     out.print(f"{told['seconds']:.1f} s in all; {fresh} steps were fresh")
 

@@ -193,7 +193,8 @@ class Shop:
 
     def _state(self, step: Step, last: dict[str, Any] | None) -> str:
         if last is not None and last["outcome"] == "failed":
-            return "failed"
+            stopped = (last["error"] or "").startswith("KeyboardInterrupt")
+            return "stale" if stopped else "failed"  # Ctrl-C is no failure
         if any(not self.assets.exists(name) for name in step.needs):
             return "idle" if last is None else "missing"
         if step.outside:
