@@ -220,7 +220,7 @@ class ServingSettings(Section):
     history: int = 200
     """events kept per user online"""
     rollback_error_rate: float = Field(0.05, gt=0, le=1)
-    """share of failed answers (of >= 100) at which a new release is rolled back by itself"""
+    """share of failed answers (of the newest 200, at least 100) at which a new release is rolled back by itself"""
     deadline_ms: float = Field(250.0, gt=0)
     """models that take longer than this leave the answer to the floor, which says degraded"""
     threads: int = Field(2, ge=1)

@@ -70,4 +70,5 @@ class Scene(StrEnum):
     CART = "cart"
 
 
+MONEY_LIMIT = 2**62  # minor units; no index takes a price beyond
 TABLES = ("events", "items", "users", "shops", "images")  # what a shop hands over

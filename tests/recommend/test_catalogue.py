@@ -63,6 +63,8 @@ def test_filters_join_keys_by_and_and_values_by_or(
         ({"category": 3}, "filter category is 3, wanted a text or a list of texts"),
         ({"price_minor": 3}, 'filter price_minor is 3, wanted {"min": .., "max": ..}'),
         ({"price_minor": {"min": "x"}}, "filter price_minor.min is 'x', wanted a number"),
+        ({"price_minor": {"min": 1, "max": 10**400}}, ", wanted a price"),
+        ({"price_minor": {"max": float("nan")}}, "filter price_minor.max is nan, wanted a price"),
         ({"in_stock": "yes"}, "filter in_stock is 'yes', wanted true or false"),
     ],
 )

@@ -102,6 +102,9 @@ def test_filters_keep_out_what_they_exclude_and_leave_the_score(searcher: Search
     assert ids(searcher, "zzz", filters={"shop": "s2"}) == ["lamp", "spray"]
     assert set(ids(searcher, "", filters={"in_stock": True})) == set(ids(searcher, "")) - {"pad"}
     assert searcher.search("mouse", filters={"brand": "nobody"}).hits == []
+    for wrong in ({"price": {"min": 1, "max": 10**20}}, {"brand": {"min": 1}}, {"brand": [1]}):
+        with pytest.raises(InputError, match="search filter"):
+            searcher.search("mouse", filters=wrong)
 
 
 @pytest.mark.parametrize(

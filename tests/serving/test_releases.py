@@ -256,6 +256,37 @@ def test_a_release_that_fails_too_often_is_rolled_back_by_itself(
     assert "answers failed" in last["reason"]
 
 
+def test_requests_that_search_cannot_take_are_no_fault_of_the_release(
+    service: Service, tmp_path: Path, release: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    releases.swap(tmp_path / "store" / "releases", release(tmp_path), reason="test")
+    service.reload()
+    with pytest.raises(InputError, match="price_minor = "):
+        service.search("lamp", filters={"price_minor": {"min": 1, "max": 10**20}})
+    live = service._live
+    assert live.search is not None
+    whole = live.search.search
+
+    def choosy(query: str, k: int, **asked: Any) -> object:
+        if query == "odd":
+            raise ValueError("tantivy does not take this")
+        return whole(query, k, **asked)
+
+    monkeypatch.setattr(live.search, "search", choosy)
+    for _ in range(150):
+        assert service.search("odd", k=1).degraded
+    assert service._live is live
+    assert (live.answered, live.failed) == (0, 0)
+
+
+def test_failures_after_a_long_good_time_count_too(service: Service) -> None:
+    live = service._live
+    for _ in range(100_000):
+        assert live.note(failed=False, bearable=0.05) == ""
+    told = [live.note(failed=True, bearable=0.05) for _ in range(150)]
+    assert [why for why in told if why] == ["11 of 200 answers failed", "100 of 100 answers failed"]
+
+
 def test_two_workers_that_roll_back_at_once_go_back_once(
     service: Service, tmp_path: Path, release: Build, settings: Settings
 ) -> None:
@@ -266,7 +297,7 @@ def test_two_workers_that_roll_back_at_once_go_back_once(
     other = Service.open(tmp_path, settings)
     with lock(store / ".lock", wait=True):  # both have seen enough failures of `bad`
         for worker in (service, other):
-            worker._roll_back_by_itself(worker._live)
+            worker._roll_back_by_itself(worker._live, "100 of 100 failed")
     until = time.monotonic() + 10
     while any(thread.name == "rollback" for thread in threading.enumerate()):
         assert time.monotonic() < until

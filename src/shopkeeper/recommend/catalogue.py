@@ -15,6 +15,7 @@ import polars as pl
 
 from shopkeeper.collect.tables import COLUMNS
 from shopkeeper.errors import InputError, NotFound
+from shopkeeper.words import MONEY_LIMIT
 
 Bools = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
@@ -200,6 +201,8 @@ def _within(prices: npt.NDArray[np.float64], wanted: object) -> Bools:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InputError(f"filter price_minor.{end} is {value!r}, wanted a number")
+        if not abs(value) < MONEY_LIMIT:
+            raise InputError(f"filter price_minor.{end} is {value!r}, wanted a price")
         with np.errstate(invalid="ignore"):
             keep &= prices >= value if end == "min" else prices <= value
     return keep

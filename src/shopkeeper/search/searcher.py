@@ -31,6 +31,7 @@ from shopkeeper.search.index import (
 )
 from shopkeeper.search.query import Concept, Wanted, understand
 from shopkeeper.search.spelling import Speller
+from shopkeeper.words import MONEY_LIMIT
 
 FILL = 100
 """where fewer items than this match all words, items that match some follow, up to this many"""
@@ -517,8 +518,12 @@ def _filters(filters: Mapping[str, Any], now: _Snapshot) -> list[Query]:
         if wanted is None:
             continue
         if name in _IS:
-            values = [wanted] if isinstance(wanted, str) else list(wanted)
-            texts = [clean(str(value)) for value in values]
+            values = [wanted] if isinstance(wanted, str) else wanted
+            if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
+                raise InputError(
+                    f"{name} = {wanted!r}", where="search filter", next="send a text or texts"
+                )
+            texts = [clean(value) for value in values]
             made.append(Query.term_set_query(now.schema, _IS[name], texts))
         elif name in _PRICE:
             low, high = _bounds(name, wanted)
@@ -544,7 +549,7 @@ def _bounds(name: str, wanted: Any) -> tuple[int | None, int | None]:
                 None if low is None else math.ceil(float(low)),
                 None if high is None else math.floor(float(high)),
             )
-            if any(abs(bound) < 2**62 for bound in bounds if bound is not None):
+            if all(abs(bound) < MONEY_LIMIT for bound in bounds if bound is not None):
                 return bounds
         except (TypeError, ValueError, OverflowError):
             pass

@@ -1,7 +1,7 @@
 """One release in service: its models within their deadline, its catalogue with live writes."""
 
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +23,8 @@ from shopkeeper.serving.state import Histories, Rules
 ITEM_MODELS = ("item_knn", "ease", "sequence_knn")  # who knows what goes with one item, best first
 NEIGHBOURS = 50  # of an item, for reasons
 NEIGHBOURHOODS = 50_000  # kept in memory
+RECENT = 200  # newest answers that tell whether the release holds
+ENOUGH = 100  # of them, before they tell anything
 
 
 def rules(settings: Settings) -> Rules:
@@ -60,6 +62,8 @@ class Live:
                 self.search_error = f"{type(error).__name__}: {error}"
         self.answered = 0
         self.failed = 0
+        self._recent: deque[bool] = deque(maxlen=RECENT)  # of each answer: did it fail
+        self._count_lock = threading.Lock()
         self._using = 0
         self._retired = False
         self._use_lock = threading.Lock()
@@ -73,6 +77,31 @@ class Live:
             for write in self._items.read(self._items_seen):
                 writes.apply(write, self.catalogue)
                 self._items_seen = write.seq
+
+    def note(self, *, failed: bool, bearable: float) -> str:
+        """Count an answer. How many of the newest failed, where their share is over `bearable`,
+        told once; else empty."""
+        with self._count_lock:
+            self.answered += 1
+            self.failed += failed
+            self._recent.append(failed)
+            failures, of = sum(self._recent), len(self._recent)
+            if not failed or of < ENOUGH or failures <= bearable * of:
+                return ""
+            self._recent.clear()
+            return f"{failures} of {of} answers failed"
+
+    def search_fails(self) -> bool:
+        """Does search fail at the plainest questions too? Then it is the release, not the request."""
+        if self.search is None:
+            return True
+        titles = [self.catalogue.card(row)["title"] for row in self.release.popular[:3].tolist()]
+        try:
+            for query in ("", *filter(None, titles)):
+                self.search.search(query, 1, page=1, filters=None, sort="relevance", boost=None)
+        except Exception:
+            return True
+        return False
 
     def use(self) -> bool:
         """Take hold for one answer; False where another release has taken over for good."""

@@ -39,7 +39,6 @@ MAX_GIVEN = 200  # items of a history that comes with a request; the newest coun
 MAX_EXCLUDE = 1000
 BATCH_BYTES = 64 * 2**20  # of one model's scores in a batch
 POINTER_S = 0.25  # how often a worker looks whether another release serves
-ENOUGH = 100  # answers before a release is rolled back by itself
 
 BOOST = 0.2  # share by which the user's best item is lifted in search
 
@@ -463,7 +462,7 @@ class Service:
         filters: Filters | None,
         sort: str,
     ) -> SearchAnswer:
-        failed = ""
+        failed, at_fault = "", False
         try:
             if live.search is None:
                 raise NotReady(live.search_error)
@@ -472,7 +471,7 @@ class Service:
         except InputError:
             raise
         except Exception as error:  # search is down: the floor answers, and says so
-            failed = f"{type(error).__name__}: {error}"
+            failed, at_fault = f"{type(error).__name__}: {error}", live.search_fails()
             self.counts.add("search_failed")
             log.warning("search failed, the floor answers", error=failed)
             allowed = pages.allowed_rows(live.catalogue, filters)
@@ -481,7 +480,8 @@ class Service:
             scores = popular.scores[(page - 1) * k :].tolist()
             pairs = [(live.catalogue.ids[r], s) for r, s in zip(shown, scores, strict=True)]
             found = SearchResult(pairs, int(allowed.sum()), {}, "floor")
-        self._note(live, failed=bool(failed))
+        if at_fault or not failed:
+            self._note(live, failed=at_fault)
         why = reason("popular" if found.stage in ("popular", "floor") else "match")
         hits = [
             Hit(item, float(score), (page - 1) * k + place, found.stage, why)
@@ -534,17 +534,11 @@ class Service:
         }
 
     def _note(self, live: Live, *, failed: bool) -> None:
-        live.answered += 1
-        live.failed += failed
-        if not failed or live.answered < ENOUGH:
-            return
-        if live.failed / live.answered > self.settings.serving.rollback_error_rate:
-            self._roll_back_by_itself(live)
+        why = live.note(failed=failed, bearable=self.settings.serving.rollback_error_rate)
+        if why:
+            self._roll_back_by_itself(live, why)
 
-    def _roll_back_by_itself(self, live: Live) -> None:
-        why = f"{live.failed} of {live.answered} answers failed"
-        live.answered = live.failed = 0
-
+    def _roll_back_by_itself(self, live: Live, why: str) -> None:
         def back() -> None:
             try:
                 self.rollback(reason=why, only_from=live.release.id)
