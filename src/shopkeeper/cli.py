@@ -439,9 +439,11 @@ def serve(
     workers: int = 1,
 ) -> None:
     """Serve search, recommendations, events and the console until Ctrl-C or SIGTERM."""
+    from shopkeeper.api.server import check_port
     from shopkeeper.api.server import serve as start
     from shopkeeper.shop import Shop
 
+    check_port(host, port)
     with Shop.open(shop) as opened:
         opened.service.health()  # NotReady without a release, before a port is taken
     err.print(f"storefront http://{host}:{port}/   console http://{host}:{port}/console   API http://{host}:{port}/docs")  # fmt: skip
