@@ -27,7 +27,7 @@ Ids = Annotated[
 ]
 FilterTexts = Annotated[
     list[str],
-    Field(max_length=50, description="field:value or field:low..high; repeat for more"),
+    Field(max_length=50, description="field:value or price_minor:low..high; repeat for more"),
 ]
 MAX_IDS = 500
 

@@ -1,10 +1,11 @@
-"""How a filter is written in an address: field:value, field:low..high, in_stock:true."""
+"""How a filter is written in an address: field:value, price_minor:low..high, in_stock:true."""
 
 import re
 from typing import Literal
 
 from shopkeeper.errors import InputError
 
+PRICES = ("price", "price_minor")  # the fields that have ranges
 _RANGE = re.compile(r"(-?\d+)?\.\.(-?\d+)?")
 
 Filters = dict[str, bool | str | list[str] | dict[str, int]]
@@ -14,7 +15,8 @@ Sort = Literal["relevance", "price", "-price", "newest"]
 def parse_filters(texts: list[str]) -> Filters | None:
     """`["category:lamp", "category:desk", "price_minor:1000..5000"]` as the filters of serving/.
 
-    The same field again means either value; `a..b` is a closed range, either end may be left out.
+    The same field again means either value; `a..b` is a closed range of prices, either end may be
+    left out. A brand may be called "1..2".
 
     Raises:
         InputError: a filter without a colon, an empty one, or a range where one was given already.
@@ -24,7 +26,7 @@ def parse_filters(texts: list[str]) -> Filters | None:
         field, colon, value = text.partition(":")
         if not colon or not field or not value or len(text) > 300:
             raise InputError(
-                f"{text!r} is no filter; wanted field:value or field:low..high",
+                f"{text!r} is no filter; wanted field:value or price_minor:low..high",
                 where="query.filter",
                 next="e.g. filter=category:Lamps&filter=price_minor:1000..5000",
             )
@@ -34,7 +36,8 @@ def parse_filters(texts: list[str]) -> Filters | None:
             filters[field] = value == "true"
             continue
         before = filters.get(field)
-        if (matched := _RANGE.fullmatch(value)) is not None and value != "..":
+        matched = _RANGE.fullmatch(value) if field in PRICES else None
+        if matched is not None and value != "..":
             if before is not None:
                 raise InputError(
                     f"two filters on {field!r}, one of them a range", where="query.filter"
