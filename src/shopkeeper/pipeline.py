@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from shopkeeper.analysis import steps as reports
 from shopkeeper.assets import contracts
 from shopkeeper.clean import apply
 from shopkeeper.collect.land import land
@@ -38,6 +39,7 @@ def steps(settings: Settings) -> tuple[Step, ...]:
         _clean("users", apply.users_step),
         _clean("images", apply.images_step),
         _clean("events", apply.events_step, ("raw.feedback", "raw.item_writes", "clean.items", "quarantine.items", "clean.shops"), needs=()),
+        *reports.steps(),
         Step(
             "features.items", ("clean.items", "clean.events"), ("features.items",),
             make_items, needs=("clean.events",),

@@ -19,6 +19,7 @@ from typing import Any, Self
 import polars as pl
 
 from shopkeeper import config, pipeline
+from shopkeeper.analysis.sql import Limits, Result, query
 from shopkeeper.assets import durable
 from shopkeeper.assets.catalog import Version
 from shopkeeper.assets.store import Assets
@@ -366,6 +367,10 @@ class Shop:
                 frame = rows.drop(pl.selectors.binary()).head(n - len(told)).collect()
                 told += json.loads(frame.write_json())
         return told
+
+    def sql(self, text: str, limits: Limits = Limits()) -> Result:
+        """One SELECT over assets, such as "SELECT count(*) FROM clean.events"; see analysis.sql."""
+        return query(self.assets, text, by=OWNER, limits=limits, timezone=self.settings.timezone)
 
     # models and releases
 
