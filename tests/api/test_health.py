@@ -47,6 +47,7 @@ def test_readiness_names_the_release(served) -> None:
     told = served.http.get("/readyz").json()
     assert told["status"] == "ready"
     assert told["release"] == served.http.get("/v1/recommendations").json()["release"]
+    assert told["reload_failed"] is False
 
 
 def test_every_answer_carries_a_request_id_and_keeps_the_callers(served) -> None:

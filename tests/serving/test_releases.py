@@ -195,6 +195,44 @@ def test_a_worker_follows_a_swap_by_another_process(
     assert service.recommend(k=1).release == second
 
 
+def test_a_release_that_cannot_be_opened_is_told_and_tried_again(
+    service: Service, tmp_path: Path, release: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shopkeeper.serving.service.AGAIN_S", 0.05)
+    store = tmp_path / "store" / "releases"
+    second = release(tmp_path)
+    (store / second / "vocabulary.parquet").rename(tmp_path / "away")
+    releases.swap(store, second, reason="test")
+    until = time.monotonic() + 10
+    while not service.health()["reload_failed"] and time.monotonic() < until:
+        assert service.recommend(k=1).release != second
+        time.sleep(0.02)
+    assert "vocabulary.parquet" in service.health()["reload_failed"]
+    (tmp_path / "away").rename(store / second / "vocabulary.parquet")
+    while service.recommend(k=1).release != second and time.monotonic() < until:
+        time.sleep(0.02)
+    assert service.recommend(k=1).release == second
+    assert service.health()["reload_failed"] == ""
+
+
+def test_without_its_pointer_a_running_server_goes_on(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shopkeeper.serving.service.POINTER_S", 0.0)
+    (tmp_path / "store" / "releases" / "current.json").unlink()
+    for _ in range(3):
+        time.sleep(0.3)
+        assert service.recommend(k=1).items
+    assert not service.reload()
+
+
+def test_a_closed_service_says_so(service: Service) -> None:
+    service.close()
+    with pytest.raises(NotReady, match="the service is closed"):
+        service.recommend(k=1)
+    assert not service.reload()
+
+
 class Breaks:
     """A model that learns nothing and fails when asked about anybody."""
 

@@ -20,9 +20,13 @@ async def healthz() -> Response:
 
 @router.get("/readyz")
 def readyz(request: Request) -> Response:
-    """200 when a release is being served; 503 with the next step before that."""
+    """200 when a release is being served; 503 with the next step before that.
+
+    `reload_failed`: a newer release should be served and could not be opened; the log says why.
+    """
     health = request.app.state.shop.service.health()
-    return reply({"status": "ready", "release": health.get("release")})
+    failed = bool(health["reload_failed"])
+    return reply({"status": "ready", "release": health["release"], "reload_failed": failed})
 
 
 @router.get("/metrics")

@@ -39,6 +39,7 @@ MAX_GIVEN = 200  # items of a history that comes with a request; the newest coun
 MAX_EXCLUDE = 1000
 BATCH_BYTES = 64 * 2**20  # of one model's scores in a batch
 POINTER_S = 0.25  # how often a worker looks whether another release serves
+AGAIN_S = 5.0  # before a release that could not be opened is tried again
 
 BOOST = 0.2  # share by which the user's best item is lifted in search
 
@@ -117,13 +118,16 @@ class Service:
         self.answers = AnswerLog(online / "answers.db")
         self._pages: Cache[Page] = Cache(settings.serving.cache_answers)
         self._swap_lock = threading.Lock()
+        self._closed = False
+        self._pointer_seen = (0, 0)  # stamp of the pointer that was followed last
+        self._reload_failed = ""  # why the release it names does not serve here
         self._pointer_seen = self._pointer_stamp()
         try:
             self._live = self._open(now.release)
         except ShopkeeperError:
             self._close_logs()
             raise
-        self._checked = time.monotonic()
+        self._look_at = time.monotonic() + POINTER_S
 
     @classmethod
     def open(cls, folder: Path, settings: Settings) -> "Service":
@@ -267,6 +271,7 @@ class Service:
             "release": live.release.id,
             "cached_answers": len(self._pages),
             "events_logged": self.events.last(),
+            "reload_failed": self._reload_failed,
         }
 
     def health(self) -> dict[str, Any]:
@@ -283,6 +288,7 @@ class Service:
             "search": live.search is not None,
             "answered": live.answered,
             "failed": live.failed,
+            "reload_failed": self._reload_failed,
         }
 
     # -- releases
@@ -290,13 +296,21 @@ class Service:
     def reload(self) -> bool:
         """Serve what `current.json` names; answers under way finish on the old one. True: changed."""
         with self._swap_lock:
-            self._pointer_seen = self._pointer_stamp()
-            now = releases.pointer(self._store)
-            if now is None or now.release == self._live.release.id:
+            if self._closed:
                 return False
-            fresh = self._open(now.release)
-            old, self._live = self._live, fresh
-            self.counts.add("swaps")
+            old = fresh = self._live
+            stamp = self._pointer_stamp()
+            try:
+                now = releases.pointer(self._store)
+                if now is not None and now.release != old.release.id:
+                    fresh = self._open(now.release)
+            except Exception as error:
+                self._reload_failed = str(error) or type(error).__name__
+                raise
+            self._live, self._pointer_seen, self._reload_failed = fresh, stamp, ""
+        if fresh is old:
+            return False
+        self.counts.add("swaps")
         old.retire()
         return True
 
@@ -311,6 +325,8 @@ class Service:
 
     def close(self) -> None:
         """Write what is pending and let go of all files."""
+        with self._swap_lock:  # no release opens from now on
+            self._closed = True
         self._live.retire()
         self._close_logs()
 
@@ -330,19 +346,24 @@ class Service:
         return Live(opened, self.events, self.item_log, self.settings, self._scratch)
 
     def _pointer_stamp(self) -> tuple[int, int]:
-        stat = (self._store / "current.json").stat()
+        try:
+            stat = (self._store / "current.json").stat()
+        except FileNotFoundError:  # what serves goes on
+            return self._pointer_seen
         return stat.st_mtime_ns, stat.st_ino
 
     @contextmanager
     def _current(self) -> Iterator[Live]:
         now = time.monotonic()
-        if now - self._checked > POINTER_S:
-            self._checked = now
+        if now > self._look_at:
+            self._look_at = now + POINTER_S
             if self._pointer_stamp() != self._pointer_seen:  # another process swapped
-                self._pointer_seen = self._pointer_stamp()
+                self._look_at = math.inf  # not before this try is over
                 threading.Thread(target=self._follow, name="reload", daemon=True).start()
         live = self._live
         while not live.use():
+            if self._closed:
+                raise NotReady("the service is closed", where=str(self.folder))
             live = self._live
         try:
             live.catch_up()
@@ -351,11 +372,15 @@ class Service:
             live.done()
 
     def _follow(self) -> None:
+        pause = POINTER_S
         try:
             self.reload()
         except Exception as error:  # keep serving what serves
+            pause = AGAIN_S
             self.counts.add("reload_failed")
             log.error("cannot open the new release, the old one goes on", error=str(error))
+        finally:
+            self._look_at = time.monotonic() + pause
 
     def _check_k(self, k: int) -> None:
         if not 1 <= k <= self.settings.serving.max_k:
