@@ -106,6 +106,9 @@ def test_init_makes_a_workspace_once(shopkeeper: Run, tmp_path: Path) -> None:
     code, _, error = shopkeeper("init", str(tmp_path / "new"))
     assert code == 2
     assert "there is a shop.toml here already" in error
+    (tmp_path / "file").touch()
+    code, _, error = shopkeeper("init", str(tmp_path / "file"))
+    assert (code, "a file, not a folder; name an empty folder" in error) == (2, True)
     code, _, error = shopkeeper("run", "--shop", str(tmp_path / "new"))
     assert code == 2
     assert "no data found" in error

@@ -41,6 +41,7 @@ ShopDir = Annotated[Path, typer.Option("--shop", help="The workspace.", show_def
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Rows = Annotated[int, typer.Option("--n", "-n", min=1, help="So many rows.")]
 HERE = Path()
+NARROWEST = 7  # a column of a table that can still be read
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -435,8 +436,8 @@ def search(
 def serve(
     shop: ShopDir = HERE,
     host: str = "127.0.0.1",
-    port: int = 8800,
-    workers: int = 1,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8800,
+    workers: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
     """Serve search, recommendations, events and the console until Ctrl-C or SIGTERM."""
     from shopkeeper.api.server import check_port
@@ -672,10 +673,22 @@ def _print_json(value: Any) -> None:
 
 
 def _table(headings: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
-    """Rows below their headings; what is too long for the terminal goes on in the next line."""
+    """Rows below their headings; what is too long for the terminal goes on in the next line.
+
+    More columns than fit side by side stand below each other, row by row.
+    """
+    names = list(headings)
+    if len(names) * NARROWEST > out.width:
+        wide = max(map(len, names))
+        for row in rows:
+            out.rule(style="dim")
+            for name, cell in zip(names, row, strict=True):
+                if cell:
+                    out.print(f"{name:<{wide}}  {cell}", soft_wrap=True, markup=False)
+        return
     table = Table(box=None)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
+    for name in names:
+        table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     out.print(table)

@@ -59,6 +59,8 @@ def write_workspace(folder: Path) -> Path:
             where=str(folder),
             next=f"run it with: shopkeeper run --shop {folder}",
         )
+    if folder.exists() and not folder.is_dir():
+        raise InputError("a file, not a folder", where=str(folder), next="name an empty folder")
     make_folder(folder / "raw")
     write_bytes(
         path, SHOP_TOML.format(name=json.dumps(folder.resolve().name, ensure_ascii=False)).encode()

@@ -189,11 +189,11 @@ def test_a_missing_required_column_names_file_found_and_the_line_to_write(
         collect(Source(table="events", path=path.name), tmp_path)
     said = str(error.value)
     assert said.startswith(
-        f"log.{suffix}: no column 'user_id', which events need (nearest: 'usr_id')"
+        f"log.{suffix}: no column 'user_id' and no column 'item_id', which events need (nearest: 'us"
     )
     assert "usr_id" in said
     assert "thing" in said
-    assert 'columns = { user_id = "usr_id" }' in error.value.next
+    assert 'columns = { user_id = "usr_id", item_id = "thing" }' in error.value.next
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "xlsx", "parquet"])

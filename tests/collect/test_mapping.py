@@ -225,3 +225,10 @@ def test_constants_stand_in_for_columns_the_file_lacks() -> None:
         {"user_id": ["u"], "item_id": ["i"]},
     )
     assert made.select("channel", "kind").row(0) == ("shop", "purchase")
+
+
+def test_all_missing_columns_are_named_at_once_each_with_a_guess_of_its_own() -> None:
+    with pytest.raises(InputError) as told:
+        plan(Source(table="events", path="f.csv"), Settings(), "f.csv", ["visitor", "thing", "ts"])
+    assert "no column 'user_id' and no column 'item_id', which events need" in str(told.value)
+    assert 'columns = { user_id = "visitor", item_id = "thing" }' in str(told.value)

@@ -128,9 +128,9 @@ def plan(source: Source, settings: Settings, file: str, found: list[str]) -> Map
             taken.add(hits[0])
             if unit := ALIAS_UNITS.get(_plain(hits[0])):
                 units.setdefault(ours, unit)
-    for ours in REQUIRED[table]:
-        if ours not in names and ours not in source.constants:
-            raise _missing(ours, source, file, found, taken)
+    given = {*names, *source.constants}
+    if missing := [ours for ours in REQUIRED[table] if ours not in given]:
+        raise _missing(missing, source, file, found, taken)
     extra = [name for name in found if name not in taken]
     if source.attributes is not None:
         extra = [name for name in found if name in source.attributes]
@@ -233,7 +233,10 @@ def _hit(rule: When) -> pl.Expr:
     return test.fill_null(False)
 
 
-def _missing(ours: str, source: Source, file: str, found: list[str], taken: set[str]) -> InputError:
+def _missing(
+    missing: list[str], source: Source, file: str, found: list[str], taken: set[str]
+) -> InputError:
+    ours = missing[0]
     if len(found) == 1 and (sign := re.search(r"[;\t|]", found[0])):
         return InputError(
             f"no column {ours!r}; the only column found is {found[0]!r}",
@@ -248,14 +251,19 @@ def _missing(ours: str, source: Source, file: str, found: list[str], taken: set[
             where=file,
             next=block_of(source, header='["user_id", "item_id", …]'),
         )
-    known = (ours, *ALIASES[source.table].get(ours, ()))
     free = [name for name in found if name not in taken] or found
-    hits = (hit for name in known for hit in difflib.get_close_matches(name, free, n=1))
-    near = next(hits, free[0] if free else "…")
+    guessed: dict[str, str] = {}
+    for name in missing:
+        left = [column for column in free if column not in guessed.values()]
+        known = (name, *ALIASES[source.table].get(name, ()))
+        hits = (hit for word in known for hit in difflib.get_close_matches(word, left, n=1))
+        guessed[name] = next(hits, left[0] if left else "…")
+    columns = ", ".join(f'{name} = "{theirs}"' for name, theirs in guessed.items())
+    wanted = " and no column ".join(map(repr, missing))
     return InputError(
-        f"no column {ours!r}, which {source.table} need{_near(ours, free)}; found: {_listed(found)}",
+        f"no column {wanted}, which {source.table} need{_near(ours, free)}; found: {_listed(found)}",
         where=file,
-        next=block_of(source, columns=f'{{ {ours} = "{near}" }}'),
+        next=block_of(source, columns=f"{{ {columns} }}"),
     )
 
 
