@@ -6,6 +6,7 @@ import pytest
 
 from shopkeeper.config import Settings
 from shopkeeper.errors import InputError, NotFound
+from shopkeeper.search import Searcher
 from shopkeeper.serving import Service
 
 
@@ -38,6 +39,32 @@ def test_a_new_item_is_found_by_search_and_may_be_explored(service: Service) -> 
     found = service.search("gong")
     assert found.items[0].item_id == "gong"
     assert service.recommend(filters={"category": "gong"}).items[0].item_id == "gong"
+
+
+def test_a_write_between_the_catalogue_and_the_search_of_one_answer_is_found_by_the_next(
+    service: Service,
+) -> None:
+    service.search("lamp")
+    with service._current() as live:
+        assert live.search is not None
+        service.put_items([{"item_id": "gong", "title": "bronze gong"}])  # by another worker
+        live.search.search("gong", 5, page=1, filters=None, sort="relevance", boost=None)
+    assert service.search("bronze gong").items[0].item_id == "gong"
+
+
+def test_writes_since_the_release_are_indexed_on_opening_not_in_a_search(
+    service: Service, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.put_items([{"item_id": "gong", "title": "bronze gong"}])
+    other = Service.open(tmp_path, settings)
+
+    def late(*_: object) -> None:
+        raise AssertionError("indexed within a request")
+
+    monkeypatch.setattr(Searcher, "upsert", late)
+    answer = other.search("bronze gong")
+    assert (answer.items[0].item_id, answer.degraded) == ("gong", False)
+    other.close()
 
 
 def test_a_deleted_item_is_nowhere(service: Service) -> None:

@@ -145,6 +145,11 @@ class Catalogue:
         values["attributes"] = json.loads(attributes) if attributes else {}
         return values
 
+    def find(self, item_id: str) -> dict[str, Any] | None:
+        """The card of an item; None for an unknown or deleted one."""
+        row = self.index.get(item_id)
+        return None if row is None or not self._alive[row] else self.card(row)
+
     def put(self, item: Mapping[str, Any]) -> None:
         """Write a whole card (`CARD` fields; missing ones become unknown); new items are appended."""
         with self._lock:

@@ -53,11 +53,12 @@ class Live:
         self._items = items
         self._items_seen = release.manifest.positions["items"]
         self._items_lock = threading.Lock()
+        self.catch_up()
         self.search: LiveSearch | None = None
         self.search_error = "the release has no search index"
         if release.manifest.search:
             try:
-                self.search = LiveSearch(release, items, scratch)
+                self.search = LiveSearch(release, items, scratch, lambda: self._items_seen)
             except Exception as error:  # the floor answers searches, and says so
                 self.search_error = f"{type(error).__name__}: {error}"
         self.answered = 0
@@ -67,16 +68,16 @@ class Live:
         self._using = 0
         self._retired = False
         self._use_lock = threading.Lock()
-        self.catch_up()
 
     def catch_up(self) -> None:
         """Apply item writes of any worker."""
         if self._items.last() <= self._items_seen:
             return
         with self._items_lock:
-            for write in self._items.read(self._items_seen):
-                writes.apply(write, self.catalogue)
-                self._items_seen = write.seq
+            while some := self._items.read(self._items_seen):
+                for write in some:
+                    writes.apply(write, self.catalogue)
+                    self._items_seen = write.seq
 
     def note(self, *, failed: bool, bearable: float) -> str:
         """Count an answer. How many of the newest failed, where their share is over `bearable`,

@@ -8,7 +8,7 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,25 @@ from shopkeeper.serving.releases import Release, link_tree
 
 
 class LiveSearch:
-    """Searcher of one release; a write is seen by the next search."""
+    """Searcher of one release; a write is seen by the next search.
 
-    def __init__(self, release: Release, log: ItemLog, scratch: Path) -> None:
+    Args:
+        applied: seq of the newest write that the catalogue holds; the index reads no further.
+    """
+
+    def __init__(
+        self, release: Release, log: ItemLog, scratch: Path, applied: Callable[[], int]
+    ) -> None:
         self._catalogue = release.catalogue
         self._log = log
+        self._applied = applied
         self._seen = release.manifest.positions["items"]
         self._lock = threading.Lock()
         _sweep(scratch)
         self._folder = scratch / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         link_tree(release.folder / "search", self._folder)
         self._searcher = Searcher.open(self._folder)
+        self._catch_up()  # here, and not in somebody's search
 
     def search(
         self,
@@ -49,27 +57,18 @@ class LiveSearch:
         return self._searcher.suggest(prefix, k)
 
     def _catch_up(self) -> None:
-        if self._log.last() <= self._seen:
+        if self._applied() <= self._seen:
             return
         with self._lock:
-            writes = self._log.read(self._seen)
-            if not writes:
-                return
-            gone: set[str] = set()
-            rows: dict[str, dict[str, Any]] = {}
-            for write in writes:
-                row = self._catalogue.index.get(write.item_id)
-                if write.mode == "delete" or row is None:
-                    gone.add(write.item_id)
-                    rows.pop(write.item_id, None)
-                else:
-                    gone.discard(write.item_id)
-                    rows[write.item_id] = self._catalogue.card(row)
-            if rows:
-                self._searcher.upsert(list(rows.values()))
-            if gone:
-                self._searcher.delete(sorted(gone))
-            self._seen = writes[-1].seq
+            upto = self._applied()
+            while self._seen < upto:
+                writes = [write for write in self._log.read(self._seen) if write.seq <= upto]
+                cards = {write.item_id: self._catalogue.find(write.item_id) for write in writes}
+                if rows := [card for card in cards.values() if card is not None]:
+                    self._searcher.upsert(rows)
+                if gone := sorted(item for item, card in cards.items() if card is None):
+                    self._searcher.delete(gone)
+                self._seen = writes[-1].seq if writes else upto
 
     def close(self) -> None:
         """Let go of the private copy."""
