@@ -22,6 +22,7 @@ Work = Callable[[sqlite3.Connection], Any]
 
 GROUP = 256  # calls folded into one commit at most
 CACHE_KB = 65_536  # of database pages the writer keeps; the default 2 MB is less than its indexes
+READERS = 8  # connections that read at most; who comes while all are busy waits
 CHECKPOINT_PAGES = 4000  # 16 MB of log before it is folded into the database file
 
 
@@ -45,8 +46,8 @@ class DurableFile:
         self.path = path
         self._vfs = vfs
         self._synchronous = synchronous
-        self._local = threading.local()
-        self._readers: list[sqlite3.Connection] = []
+        self._readers: list[sqlite3.Connection] = []  # idle; the last one used first
+        self._turns = threading.Semaphore(READERS)
         self._guard = threading.Lock()
         self._closed = False
         self._queue: queue.SimpleQueue[tuple[Work, Future[Any]] | None] = queue.SimpleQueue()
@@ -153,14 +154,19 @@ class DurableFile:
 
     def query(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """Rows of a SELECT over everything committed by now, by any process."""
-        reader: sqlite3.Connection | None = getattr(self._local, "reader", None)
-        if reader is None:
-            reader = self._connect()
-            reader.execute("PRAGMA query_only = ON")
-            self._local.reader = reader
+        with self._turns:
             with self._guard:
-                self._readers.append(reader)
-        return reader.execute(sql, parameters).fetchall()
+                if self._closed:
+                    raise SourceError("the log is closed", where=str(self.path))
+                reader = self._readers.pop() if self._readers else None
+            if reader is None:
+                reader = self._connect()
+                reader.execute("PRAGMA query_only = ON")
+            try:
+                return reader.execute(sql, parameters).fetchall()
+            finally:
+                with self._guard:
+                    self._readers.append(reader)
 
     def close(self) -> None:
         """Write what is queued, then close. A second call does nothing."""
@@ -170,8 +176,11 @@ class DurableFile:
             self._closed = True
         self._queue.put(None)
         self._thread.join()
+        for _ in range(READERS):  # queries under way end well
+            self._turns.acquire()
         for reader in self._readers:
             reader.close()
+        self._turns.release(READERS)  # who waited is told that the log is closed
         self._writer.close()
 
     def __enter__(self) -> "DurableFile":
