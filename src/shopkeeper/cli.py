@@ -116,7 +116,7 @@ def run(
         )  # fmt: skip
         raise typer.Exit(code)
     with Shop.open(shop) as opened:
-        with _bars(quiet=as_json) as report, _stoppable():
+        with _stoppable(), _bars(quiet=as_json) as report:
             told = opened.run(steps or [], force=force, report=report)
         if as_json:
             _print_json(told)
@@ -145,7 +145,7 @@ def train(
                 raise NotFound(
                     f"no model {name!r} in shop.toml", next=f"there are: {', '.join(known)}"
                 )
-        with _bars(quiet=as_json) as report, _stoppable():
+        with _stoppable(), _bars(quiet=as_json) as report:
             opened.run(["collect", "clean", "features"], report=report)
             told = opened.run(
                 [*(f"train.{n}" for n in names), "report"], force=force, report=report
