@@ -32,6 +32,22 @@ def test_an_answer_is_found_at_once_and_by_other_workers_moments_later(tmp_path:
     other.close()
 
 
+def test_an_answer_that_cannot_be_written_is_lost_alone(tmp_path: Path) -> None:
+    log = AnswerLog(tmp_path / "a.db")
+    for name, body in (("bad", {"x": "\ud800"}), ("worse", {"x": object()}), ("good", {"x": 1})):
+        log.add(name, body)
+    until = time.monotonic() + 10
+    while not log.read() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert [answer["answer_id"] for answer in log.read()] == ["good"]
+    assert log._thread.is_alive()
+    log.add("later", {})
+    log.close()
+    again = AnswerLog(tmp_path / "a.db")
+    assert [answer["answer_id"] for answer in again.read()] == ["good", "later"]
+    again.close()
+
+
 def test_answers_are_forgotten_after_their_time(tmp_path: Path) -> None:
     log = AnswerLog(tmp_path / "a.db")
     log.add("old", {})

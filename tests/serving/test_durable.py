@@ -56,7 +56,8 @@ def test_closing_lets_queries_under_way_end_and_refuses_later_ones(tmp_path: Pat
     found: list[object] = []
     asks = threading.Thread(target=lambda: found.append(file.query(SLOW)[0][0]))
     asks.start()
-    time.sleep(0.005)
+    while file._turns._value == READERS and asks.is_alive():
+        time.sleep(0.0005)
     file.close()
     asks.join()
     assert found == [200_000]

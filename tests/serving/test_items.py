@@ -105,6 +105,7 @@ def test_another_worker_and_a_restart_see_the_writes(
     other = Service.open(tmp_path, settings)
     service.put_items([{"item_id": "tea4", "title": "smoky tea", "stock": 0}], mode="patch")
     assert "tea4" not in shown(other)
+        ({"item_id": "a", "attributes": {"x": "\ud800"}}, "attributes is no JSON"),
     assert other.item("tea4")["title"] == "smoky tea"
     assert other.search("smoky").items[0].item_id == "tea4"
     other.close()

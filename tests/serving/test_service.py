@@ -118,6 +118,9 @@ def test_a_cart_page_goes_with_the_cart_and_leaves_out_what_is_in_it(service: Se
         ({"scene": "moon"}, "scene is 'moon'; scenes are: home, item, cart"),
         ({"scene": "item"}, "scene item needs item_id"),
         ({"filters": {"colour": "red"}}, "unknown filter 'colour'"),
+        ({"exclude": ["\ud800"]}, "is no valid UTF-8"),
+        ({"user_id": "\ud800"}, "is no valid UTF-8"),
+        ({"history": ["\ud800"]}, "is no valid UTF-8"),
         ({"exclude": ["x"] * 1001}, "1001 items to exclude, at most 1000"),
     ],
 )

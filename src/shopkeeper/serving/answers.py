@@ -15,7 +15,6 @@ import numpy.typing as npt
 import polars as pl
 import structlog
 
-from shopkeeper.errors import SourceError
 from shopkeeper.serving.durable import DurableFile
 from shopkeeper.serving.events import iso
 
@@ -128,10 +127,15 @@ class AnswerLog:
             batch = dict(self._pending)
         if not batch:
             return
-        rows = [
-            (answer_id, received, json.dumps(body, ensure_ascii=False, separators=(",", ":")))
-            for answer_id, (received, body) in batch.items()
-        ]
+        rows = []
+        for answer_id, (received, body) in batch.items():
+            try:
+                text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+                text.encode()
+            except (TypeError, ValueError) as error:  # it alone is lost
+                log.error("an answer cannot be logged", answer_id=answer_id, error=str(error))
+            else:
+                rows.append((answer_id, received, text))
 
         def insert(writer: sqlite3.Connection) -> None:
             writer.executemany(
@@ -159,8 +163,8 @@ class AnswerLog:
                 if time.monotonic() - swept > SWEEP_S:
                     swept = time.monotonic()
                     self.forget(time.time_ns() // 1000 - KEEP_DAYS * 86_400_000_000)
-            except SourceError as error:  # answering goes on; the newest answers wait
-                log.error("answers cannot be logged", error=str(error))
+            except Exception as error:  # answering goes on; the newest answers wait
+                log.error("answers cannot be logged", error=f"{type(error).__name__}: {error}")
                 with self._lock:
                     for answer_id in list(self._pending)[:-PENDING]:
                         del self._pending[answer_id]

@@ -84,7 +84,7 @@ def checked(item: Mapping[str, Any], where: str) -> dict[str, Any]:
         if not isinstance(attributes, Mapping):
             raise InputError(f"attributes is {attributes!r}, wanted an object", where=where)
         try:
-            json.dumps(attributes, allow_nan=False)
+            json.dumps(attributes, allow_nan=False, ensure_ascii=False).encode()
         except (TypeError, ValueError) as error:
             raise InputError(f"attributes is no JSON: {error}", where=where) from None
     return dict(item)

@@ -29,7 +29,7 @@ from shopkeeper.serving import pages, releases
 from shopkeeper.serving.answers import AnswerLog, Cache, unpacked
 from shopkeeper.serving.counters import Counters
 from shopkeeper.serving.events import EventLog, Receipt
-from shopkeeper.serving.items import ItemLog
+from shopkeeper.serving.items import ItemLog, refuse_unknown
 from shopkeeper.serving.live import Live
 from shopkeeper.serving.pages import Page, Request
 from shopkeeper.serving.state import STRANGER, History
@@ -206,6 +206,7 @@ class Service:
         """Items for a query; never none while some item passes the filters."""
         began = time.perf_counter()
         self._check_k(k)
+        _check_texts(query, user_id, session_id)
         if page < 1:
             raise InputError(f"page is {page}, wanted 1 or more", where="search")
         with self._current() as live:
@@ -238,9 +239,15 @@ class Service:
         return receipt
 
     def put_items(self, items: Sequence[Mapping[str, Any]], mode: str = "put") -> int:
-        """Write items, durably, visible in the next answer and search; returns how many."""
+        """Write items, durably, visible in the next answer and search; returns how many.
+
+        NotFound: a patch of an item that is deleted or has no card. All or none of a batch.
+        """
         if mode not in ("put", "patch"):
             raise InputError(f"mode is {mode!r}, wanted put or patch")
+        if mode == "patch":
+            with self._current() as live:
+                refuse_unknown(items, live.catalogue)
         self.item_log.write(items, "put" if mode == "put" else "patch")
         self.counts.add("items_written", len(items))
         return len(items)
@@ -408,6 +415,7 @@ class Service:
             raise InputError("scene item needs item_id")
         if len(exclude) > MAX_EXCLUDE:
             raise InputError(f"{len(exclude)} items to exclude, at most {MAX_EXCLUDE}")
+        _check_texts(user_id, session_id, item_id, *(history or ()), *exclude)
         return Request(
             user_id,
             session_id,
@@ -574,6 +582,16 @@ class Service:
                 log.error("cannot roll back", error=str(error))
 
         threading.Thread(target=back, name="rollback", daemon=True).start()
+
+
+def _check_texts(*texts: str | None) -> None:
+    """InputError for half a character: no log and no database could keep it."""
+    for text in texts:
+        try:
+            if text is not None:
+                text.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{text[:40]!r} is no valid UTF-8") from None
 
 
 def _hits(live: Live, page: Page) -> list[Hit]:
