@@ -226,3 +226,37 @@ def test_a_preview_takes_n_rows_and_a_table_goes_out_into_a_new_folder(
     out = tmp_path / "new" / "folder" / "events.csv"
     assert shopkeeper("assets", "export", "raw.events", "--out", str(out), *here)[0] == 0
     assert len(out.read_text().splitlines()) == 100
+
+
+def test_versions_are_compared_restored_and_given_up_and_sql_asks_them(
+    shopkeeper: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.toml").write_text('models = ["popularity"]\nbuckets = 2\n')
+    behaviour = tmp_path / "user_behavior.csv"
+    behaviour.write_text("user_id,item_id\n" + "".join(f"u{n % 9},i{n % 7}\n" for n in range(60)))
+    here = ("--shop", str(tmp_path))
+    assert shopkeeper("run", *here)[0] == 0
+    with behaviour.open("a") as file:
+        file.write("u1,i3\nu2,i4\n")
+    assert shopkeeper("run", "collect", "clean", *here)[0] == 0
+    counted = ("sql", "SELECT count(*) AS n FROM clean.events", "--json", *here)
+    assert json.loads(shopkeeper(*counted)[1])["rows"] == [{"n": 62}]
+    told = json.loads(shopkeeper("assets", "diff", "clean.events", "1", "--json", *here)[1])
+    assert (told["rows"]["added"], told["rows"]["removed"]) == (2, 0)
+    assert "added 2" in shopkeeper("assets", "diff", "clean.events", "1", *here)[1]
+    assert shopkeeper("assets", "restore", "clean.events", "1", *here)[0] == 0
+    assert json.loads(shopkeeper(*counted)[1])["rows"] == [{"n": 60}]
+    at = ("sql", 'SELECT count(*) AS n FROM "clean.events@2"', "--json", *here)
+    assert json.loads(shopkeeper(*at)[1])["rows"] == [{"n": 62}]
+    keep = ("assets", "tidy", "--keep-last", "1", "--days", "0", "--json", *here)
+    dry = json.loads(shopkeeper(*keep, "--dry-run")[1])
+    assert json.loads(shopkeeper(*at)[1])["rows"] == [{"n": 62}]
+    gone = json.loads(shopkeeper(*keep)[1])
+    assert "clean.events@2" in [one["version"] for one in gone["removed"]]
+    assert "clean.events@1" not in [one["version"] for one in gone["removed"]]  # the release's
+    assert {one["version"] for one in dry["removed"]} == {one["version"] for one in gone["removed"]}
+    code, _, error = shopkeeper(*at)
+    assert (code, "given up" in error) == (2, True)
+    assert shopkeeper("recommend", "--user", "u1", *here)[0] == 0
+    code, _, error = shopkeeper("sql", "SELECT knd FROM clean.events", *here)
+    assert (code, "did you mean 'kind'?" in error) == (2, True)

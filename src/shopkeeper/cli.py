@@ -376,6 +376,106 @@ def assets_export(
     _tell(told, as_json, f"{told['asset']} -> {to}")
 
 
+@assets_app.command("diff")
+def assets_diff(
+    name: str,
+    a: Annotated[int, typer.Argument(help="The older version.")],
+    b: Annotated[int | None, typer.Argument(help="Default: the current one.")] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(help="Columns that tell rows apart; the contract's by default."),
+    ] = None,
+    shop: ShopDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """What one version of an asset has that another has not: columns, rows, values."""
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = opened.diff(name, a, b, key)
+    if as_json:
+        _print_json(told)
+        return
+    out.print(f"{told['a']} -> {told['b']}: {'the same' if told['same'] else 'not the same'}")
+    if told["kind"] != "table":
+        for what in ("added", "removed", "changed"):
+            for file in told["files"][what]:
+                out.print(f"  {what:<8} {file['file']}")
+        return
+    for what, columns in told["schema"].items():
+        if columns:
+            out.print(f"  columns {what}: {', '.join(columns)}")
+    rows = ", ".join(f"{what} {count:,}" for what, count in told["rows"].items())
+    out.print(f"  rows: {rows}")
+    for what, examples in told["examples"].items():
+        for row in examples:
+            out.print(f"  {what}: {json.dumps(row, ensure_ascii=False, default=str)}", soft_wrap=True, markup=False)  # fmt: skip
+
+
+@assets_app.command("restore")
+def assets_restore(name: str, version: int, shop: ShopDir = HERE, as_json: Json = False) -> None:
+    """Make an old version current again, as a new version; what stands on it is stale then."""
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        made = opened.restore(name, version)
+    _tell(
+        made, as_json, f"{made['version']} holds what version {version} held\nnext: shopkeeper run"
+    )
+
+
+@assets_app.command("tidy")
+def assets_tidy(
+    keep_last: Annotated[
+        int, typer.Option(min=1, help="Versions of each asset kept at least.")
+    ] = 10,
+    days: Annotated[float, typer.Option(min=0, help="Younger versions are kept as well.")] = 30,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    shop: ShopDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Give up old versions, merge small files, delete what no kept version needs.
+
+    Never given up: what is current, what a release on disk or a kept model stands on.
+    """
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = opened.tidy(keep_last=keep_last, days=days, dry_run=dry_run)
+    would = "would be " if dry_run else ""
+    _tell(
+        told, as_json,
+        f"{len(told['removed']):,} versions {would}given up, {told['merged_files']:,} files {would}merged, "
+        f"{told['deleted_files']:,} files ({told['deleted_bytes'] / 1e6:,.1f} MB) {would}deleted",
+    )  # fmt: skip
+
+
+@app.command()
+def sql(
+    query: Annotated[
+        str, typer.Argument(help='E.g. "SELECT kind, count(*) FROM clean.events GROUP BY ALL"')
+    ],
+    to: Annotated[
+        Path | None, typer.Option("--out", help=".csv, .parquet, .json, .jsonl or .svg")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Rows at most.")] = 10_000,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Stopped after so long.")] = 60.0,
+    shop: ShopDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Answer one SELECT over assets, by name ("clean.events") or version ("clean.events@3")."""
+    from shopkeeper.analysis.sql import Limits
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        answer = opened.sql(query, Limits(rows=limit, seconds=seconds))
+    if to is not None:
+        answer.write(to)
+    _tell(
+        answer.as_dict(), as_json, f"{answer.frame.height:,} rows -> {to}" if to else answer.text()
+    )
+
+
 @app.command()
 def recommend(
     user: Annotated[str | None, typer.Option(help="A user id; unknown ones are newcomers.")] = None,

@@ -11,6 +11,7 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -114,16 +115,17 @@ class Shop:
         if scheduled:
             chosen = [step for step in chosen if not (step.group == TRAIN and self._young(step))]
         started = time.monotonic()
-        with (
-            durable.full_disk_told(self.assets.root),
-            durable.lock(self.assets.root / "run.lock", wait=False, holder="another run"),
-        ):
+        with durable.full_disk_told(self.assets.root), self._alone():
             outcomes = run_steps(
                 chosen, self.folder, self.settings, self.assets, force=force, report=report
             )
         if self._service is not None:
             self._service.reload()
         return self._told(outcomes, time.monotonic() - started)
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """Inside, no other run is at work here. Conflict: one is."""
+        return durable.lock(self.assets.root / "run.lock", wait=False, holder="another run")
 
     def _young(self, step: Step) -> bool:
         """Whether all that the step makes is there and younger than it may be."""
@@ -292,6 +294,48 @@ class Shop:
         frame = self.assets.scan(name, by=OWNER, purpose=Purpose.ANALYSE, version=version)
         write_table(frame.collect(), out)
         return {"asset": self.assets.version(name, version).id, "out": str(out)}
+
+    def diff(
+        self, name: str, a: int, b: int | None = None, keys: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """What version `b` (default: the current one) has that `a` has not; see `Assets.diff`."""
+        self._record(name)
+        return self.assets.diff(name, a, b, by=OWNER, purpose=Purpose.ANALYSE, keys=keys)
+
+    def restore(self, name: str, version: int) -> dict[str, Any]:
+        """Make an old version current again; see `Assets.restore`."""
+        self._record(name)
+        with self._alone():
+            return _version(self.assets.restore(name, version))
+
+    def tidy(
+        self, *, keep_last: int = 10, days: float = 30, dry_run: bool = False
+    ) -> dict[str, Any]:
+        """Give up old versions that nothing stands on, merge small files, delete what is unneeded.
+
+        Versions that a release on disk was made of are never given up.
+
+        Returns:
+            {"dry_run", "removed": [{"version", "rows", "bytes", "created_at"}], "kept": {reason:
+            versions}, "merged_files", "deleted_files", "deleted_bytes"}
+        """
+        pinned = releases.versions_of(self.releases)
+        with self._alone():
+            told = self.assets.retain(
+                keep_last=keep_last, days=days, pinned=pinned, dry_run=dry_run
+            )
+            merged = 0
+            for record in self.assets.catalog.assets():
+                if record["kind"] == "table" and record["version"] is not None and not dry_run:
+                    files = self.assets.compact(record["name"])["files"]
+                    merged += files["before"] - files["after"]
+            gone = self.assets.vacuum(dry_run=dry_run)
+        return {
+            **told,
+            "merged_files": merged,
+            "deleted_files": len(gone["files"]),
+            "deleted_bytes": gone["bytes"],
+        }
 
     def _record(self, name: str) -> dict[str, Any]:
         found = [record for record in self.assets.catalog.assets() if record["name"] == name]

@@ -417,6 +417,12 @@ def pin(store: Path, release: str | None) -> None:
         log_decision(store, "pin", release, "by hand", None)
 
 
+def versions_of(store: Path) -> set[str]:
+    """Ids of the asset versions that the releases on disk were made of."""
+    made = (Manifest.read(path.parent).versions for path in store.glob("*/manifest.json"))
+    return {version for versions in made for version in versions.values()}
+
+
 def listed(store: Path) -> list[dict[str, Any]]:
     """All releases, newest first, with which one serves."""
     now = pointer(store)
