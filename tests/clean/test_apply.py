@@ -10,7 +10,9 @@ from PIL import Image
 
 from shopkeeper.clean import apply
 from shopkeeper.governance.access import OWNER
+from shopkeeper.recommend.catalogue import Catalogue
 from shopkeeper.serving.items import ItemLog, Mode
+from shopkeeper.serving.items import apply as serve
 from shopkeeper.shop import Shop
 from shopkeeper.words import Purpose
 
@@ -54,6 +56,45 @@ def test_a_live_patch_outlives_the_loop_until_a_later_state_comes(folder: Path) 
     later = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     (folder / "items-3.csv").write_text(ITEMS + f"i1,Lamp,4500,{later}\n")
     assert loop(folder) == {"i1": ("Lamp", 4500)}
+
+
+@pytest.mark.parametrize(
+    "writes",
+    [
+        [("patch", {"price_minor": None})],
+        [("patch", {"price_minor": 7}), ("patch", {"price_minor": None, "title": None})],
+        [("patch", {"price_minor": None}), ("patch", {"price_minor": 9})],
+        [("patch", {"attributes": {"colour": None, "leaf": "green"}})],
+        [("patch", {"attributes": None}), ("patch", {"attributes": {"size": 4.0}})],
+        [("patch", {"attributes": {"size": 4.0}}), ("patch", {"attributes": None})],
+        [("put", {"title": "New", "stock": 1}), ("patch", {"stock": None, "brand": "Acme"})],
+        [("delete", {}), ("patch", {"stock": 4})],
+        [("delete", {}), ("put", {"title": "New"}), ("patch", {"stock": 4})],
+        [("patch", {"item_id": "ghost", "stock": 4})],
+    ],
+)
+def test_a_run_leaves_of_live_writes_what_the_next_answer_showed(
+    folder: Path, writes: list[tuple[Mode, dict[str, Any]]]
+) -> None:
+    head = "item_id,title,price_minor,colour,size\n"
+    (folder / "items.csv").write_text(head + "i1,Lamp,5000,red,3\ni2,Bed,1,blue,9\n")
+
+    def cards() -> Catalogue:
+        loop(folder)
+        with Shop.open(folder) as shop:
+            items = shop.assets.read("clean.items", by=OWNER, purpose=Purpose.ANALYSE)
+        return Catalogue([], items)
+
+    live = cards()
+    for mode, item in writes:
+        write(folder, mode, **item)
+    log = ItemLog(folder / "store/online/items.db")
+    for one in log.read():
+        serve(one, live)
+    log.close()
+    later = cards()
+    for item in ("i1", "i2", "ghost"):
+        assert later.find(item) == live.find(item)
 
 
 def test_a_row_without_a_time_that_arrives_after_a_patch_is_newer(folder: Path) -> None:

@@ -29,6 +29,10 @@ def test_an_item_sold_out_leaves_the_next_answer_and_a_price_shows_at_once(
 def test_put_replaces_the_whole_card_and_patch_only_what_it_names(service: Service) -> None:
     service.put_items([{"item_id": "tea1", "attributes": {"leaf": "green"}}], mode="patch")
     assert service.item("tea1")["attributes"] == {"colour": "red", "leaf": "green"}
+    service.put_items([{"item_id": "tea1", "attributes": {"colour": None}}], mode="patch")
+    assert service.item("tea1")["attributes"] == {"leaf": "green"}
+    service.put_items([{"item_id": "tea1", "attributes": None}], mode="patch")
+    assert service.item("tea1")["attributes"] == {}
     service.put_items([{"item_id": "tea1", "title": "New"}])
     card = service.item("tea1")
     assert (card["title"], card["category"], card["attributes"]) == ("New", None, {})
@@ -77,6 +81,20 @@ def test_a_deleted_item_is_nowhere(service: Service) -> None:
         service.delete_item("lamp2")
 
 
+def test_a_patch_neither_revives_nor_invents_an_item(service: Service) -> None:
+    service.delete_item("tea1")
+    for item in ("tea1", "ghost"):
+        with pytest.raises(NotFound) as error:
+            service.put_items([{"item_id": "tea2", "stock": 0}, {"item_id": item}], mode="patch")
+        assert str(error.value) == f"items[1]: no item '{item}' to change; write it whole first"
+        service.item_log.write([{"item_id": item, "stock": 4}], "patch")  # came in between
+        with pytest.raises(NotFound):
+            service.item(item)
+    assert service.item("tea2")["stock"] == 3
+    service.put_items([{"item_id": "tea1", "title": "New"}])
+    assert service.item("tea1")["title"] == "New"
+
+
 @pytest.mark.parametrize(
     ("item", "message"),
     [
@@ -87,6 +105,7 @@ def test_a_deleted_item_is_nowhere(service: Service) -> None:
         ({"item_id": "a", "colour": "red"}, "unknown field 'colour'"),
         ({"item_id": "a", "title": 3}, "title is '3', wanted a text"),
         ({"item_id": "a", "attributes": {"x": float("inf")}}, "attributes is no JSON"),
+        ({"item_id": "a", "attributes": {"x": "\ud800"}}, "attributes is no JSON"),
     ],
 )
 def test_a_bad_item_refuses_the_batch(
@@ -105,7 +124,6 @@ def test_another_worker_and_a_restart_see_the_writes(
     other = Service.open(tmp_path, settings)
     service.put_items([{"item_id": "tea4", "title": "smoky tea", "stock": 0}], mode="patch")
     assert "tea4" not in shown(other)
-        ({"item_id": "a", "attributes": {"x": "\ud800"}}, "attributes is no JSON"),
     assert other.item("tea4")["title"] == "smoky tea"
     assert other.search("smoky").items[0].item_id == "tea4"
     other.close()

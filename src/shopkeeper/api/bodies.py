@@ -86,7 +86,11 @@ OneOrBatch = Annotated[
 
 
 class ItemPatch(Body):
-    """Fields of an item that are given replace the stored ones; null empties a field."""
+    """Fields of an item that are given replace the stored ones; null empties a field.
+
+    Of `attributes`, those given replace the stored ones, null takes one out, and the others stay;
+    `attributes: null` takes out all.
+    """
 
     title: Annotated[str, StringConstraints(max_length=1_000)] | None = None
     title_zh: Annotated[str, StringConstraints(max_length=1_000)] | None = None

@@ -127,7 +127,12 @@ def items_step(context: Context) -> None:
     writes = run.read("raw.item_writes") if run.has("raw.item_writes") else None
     raw = with_writes(files, writes, [column.name for column in contract.columns])
     cleaned = clean_items(
-        raw, shops=shops, settings=context.settings.clean, now=datetime.now(UTC), contract=contract
+        raw.drop("empties"),
+        empties=raw["empties"],
+        shops=shops,
+        settings=context.settings.clean,
+        now=datetime.now(UTC),
+        contract=contract,
     )
     _write(context, "items", contract, raw.height, [(0, cleaned)])
 
@@ -181,23 +186,33 @@ def with_writes(
     A write is as of the instant it was received; a file's row is as of its own `updated_at`, or
     else it arrived before or after the write, and after it is as of that write. A put or a delete
     makes what was before of its item void: such rows are left out here, and so is the delete
-    itself. A patch is a row that tells only some columns.
+    itself. A patch is a row that tells only some columns, and in `empties` those that it empties
+    (null for none); "attributes.colour" is one attribute. A patch of what was not there, or was
+    deleted, tells nothing.
     """
-    trace = ["source", "file", "line", "seq"]
+    trace = ["source", "file", "line", "seq", "empties"]
     schema: dict[str, pl.DataType] = dict.fromkeys([*columns, "source", "file"], pl.String())
-    schema |= {"line": pl.Int64(), "seq": pl.Int64()}
+    schema |= {"line": pl.Int64(), "seq": pl.Int64(), "empties": pl.List(pl.String())}
     if files is None:
         files = pl.DataFrame(schema=schema)
     if writes is None or not writes.height:
-        return files.select(*columns, *trace)
+        empties = pl.lit(None, schema["empties"]).alias("empties")
+        return files.with_columns(empties).select(*columns, *trace)
     told = []
     for item_id, mode, text, received, after, line, seq in writes.select(
         "item_id", "mode", "fields", "received", "after_rows", "line", "seq"
     ).iter_rows():
         fields = json.loads(text)
+        empties = []
+        if mode == "patch":
+            empties = [name for name in columns if name in fields and fields[name] is None]
+            attributes = fields.get("attributes") or {}
+            empties += [f"attributes.{name}" for name, v in attributes.items() if v is None]
+            known = {name: value for name, value in attributes.items() if value is not None}
+            fields["attributes"] = known or None
         row = {name: _text(fields.get(name)) for name in columns}
         row |= {"item_id": item_id, "source": "live", "file": "items.db", "line": line}
-        row |= {"updated_at": received}
+        row |= {"updated_at": received, "empties": empties or None}
         told.append(row | {"seq": seq, "mode": mode, "after": after, "live": 1})
     rows = pl.concat(
         [
@@ -220,8 +235,16 @@ def with_writes(
     dated = ~live & pl.col("at").is_not_null()
     stands = pl.when(dated).then(pl.col("at") > anew_at).otherwise(pl.col("seq") >= pl.col("anew"))
     written = pl.when(live).then(own).forward_fill().over("item_id")
-    rows = rows.with_columns(updated_at=pl.coalesce(own, written))
-    return rows.filter(stands.fill_null(True), pl.col("mode") != "delete").select(*columns, *trace)
+    rows = rows.with_columns(
+        updated_at=pl.coalesce(own, written), key=pl.col("item_id").str.strip_chars()
+    )
+    rows = rows.filter(stands.fill_null(True), pl.col("mode") != "delete")
+    whole = pl.col("mode") != "patch"
+    first = (pl.col(name).filter(whole).min().over("key") for name in ("seq", "at"))
+    there = pl.any_horizontal(
+        pl.col(name) >= one for name, one in zip(("seq", "at"), first, strict=True)
+    )
+    return rows.filter(whole | there.fill_null(False)).select(*columns, *trace)
 
 
 def _text(value: object) -> str | None:

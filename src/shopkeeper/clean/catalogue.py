@@ -18,6 +18,7 @@ from shopkeeper.config import CleanSettings
 def clean_items(
     raw: pl.DataFrame | pl.LazyFrame,
     *,
+    empties: pl.Series | None = None,
     shops: pl.Series | None = None,
     settings: CleanSettings | None = None,
     now: datetime,
@@ -27,6 +28,8 @@ def clean_items(
 
     A price below 0, not a number or beyond `max_price_minor` is quarantined; stock below 0 is
     oversold and becomes 0 (repaired). `shops`: known ids; an unknown shop is counted, not refused.
+    `empties`: of each row of `raw`, columns that older states tell no more ("attributes.colour": one
+    attribute); null for none.
     """
     settings = settings or CleanSettings()
     contract = contract or contracts.built_in("items")
@@ -41,7 +44,7 @@ def clean_items(
     if shops is not None and len(shops):
         unknown = ~ledger.typed["shop_id"].is_in(shops.implode()).fill_null(True)
         ledger.notice("reference:shop_id", "shop_id", int(unknown.sum()))
-    return _newest(ledger, "item_id", "updated_at")
+    return _newest(ledger, "item_id", "updated_at", empties)
 
 
 def clean_users(
@@ -93,9 +96,14 @@ def _not_to_come(ledger: Ledger, column: str, settings: CleanSettings, now: date
     ledger.quarantine(f"future:{column}", column, ledger.typed[column] > last, wanted)
 
 
-def _newest(ledger: Ledger, key: str, time: str | None) -> Cleaned:
+def _newest(
+    ledger: Ledger, key: str, time: str | None, empties: pl.Series | None = None
+) -> Cleaned:
     """Merge the states of each key and close the accounts."""
+    columns = ledger.typed.columns
     rows = ledger.typed.with_row_index("row")
+    if empties is not None and empties.null_count() < len(empties):
+        rows = rows.with_columns(empties.alias("empties"))
     broken = ledger.broken()
     if broken is not None:
         rows = rows.filter(~broken)
@@ -115,15 +123,24 @@ def _newest(ledger: Ledger, key: str, time: str | None) -> Cleaned:
     ledger.notice(f"older:{key}", key, older, level="PASS")
     if several.height:
         trace = [name for name in (*TRACE, "row") if name in rows.columns]
-        fields = [name for name in rows.columns if name not in (key, *trace)]
+        fields = [name for name in columns if name not in (key, *trace)]
+        states = several
+        if "empties" in rows.columns:
+            several = several.with_columns(_not_emptied(name, key) for name in fields)
         newest = several.group_by(key, maintain_order=True).agg(
             *(_last_known(several[name]) for name in fields),
             *(pl.col(name).last() for name in trace),
         )
         if "attributes" in fields:
-            newest = _merge_attributes(newest, several, key)
-        once = pl.concat([once, newest.select(once.columns)])
-    return ledger.close(once.sort(key).drop("row"), twins + older)
+            newest = _merge_attributes(newest, states, key)
+        once = pl.concat([once.select(columns), newest.select(columns)])
+    return ledger.close(once.sort(key).select(columns), twins + older)
+
+
+def _not_emptied(name: str, key: str) -> pl.Expr:
+    """The values of a column, null where the same or a later state of the key empties it."""
+    here = pl.col("empties").list.contains(name).fill_null(False)
+    return pl.when(here.cum_sum(reverse=True).over(key) == 0).then(pl.col(name)).alias(name)
 
 
 def _last_known(values: pl.Series) -> pl.Expr:
@@ -134,15 +151,21 @@ def _last_known(values: pl.Series) -> pl.Expr:
 
 def _merge_attributes(newest: pl.DataFrame, states: pl.DataFrame, key: str) -> pl.DataFrame:
     """Attributes of several states of one key: the newest value of each attribute wins."""
-    distinct = states.select(key, "attributes").drop_nulls()
+    told = [name for name in ("attributes", "empties") if name in states.columns]
+    distinct = states.select(key, *told).filter(pl.any_horizontal(pl.col(told).is_not_null()))
     distinct = distinct.unique(maintain_order=True, keep="last")
     several = distinct.filter(pl.col(key).is_duplicated())
     if not several.height:
         return newest
     merged: dict[str, dict[str, object]] = {}
-    for name, text in several.iter_rows():
-        known = {k: v for k, v in json.loads(text).items() if v is not None}
-        merged.setdefault(name, {}).update(known)
+    for name, text, *empties in several.iter_rows():
+        known = merged.setdefault(name, {})
+        for emptied in empties[0] or () if empties else ():
+            if emptied == "attributes":
+                known.clear()
+            elif emptied.startswith("attributes."):
+                known.pop(emptied.removeprefix("attributes."), None)
+        known |= {k: v for k, v in json.loads(text or "{}").items() if v is not None}
     texts = pl.DataFrame(
         {
             key: list(merged),

@@ -35,8 +35,9 @@ class Catalogue:
 
     Args:
         vocabulary: M ids in ItemIndex order.
-        items: columns of `CARD` (missing ones are null), one row an item, any order. Ids that are
-            not in `vocabulary` are appended after it.
+        items: columns of `CARD` (missing ones are null), one row an item, any order, and optionally
+            `alive`, false for a deleted one. Ids that are not in `vocabulary` are appended after it;
+            ids of it that are not here have no card: only events know them.
     """
 
     def __init__(self, vocabulary: list[str], items: pl.DataFrame) -> None:
@@ -48,9 +49,10 @@ class Catalogue:
         self.version = 0  # changes with every live write
         self._lock = threading.Lock()
         self._live: dict[int, dict[str, Any]] = {}  # row -> card, where it was written live
+        absent = {name: pl.lit(None, pl.String) for name in CARD} | {"alive": pl.lit(True)}
         items = items.with_columns(
-            pl.lit(None, dtype=pl.String).alias(name) for name in CARD if name not in items.columns
-        ).select(CARD)
+            value.alias(name) for name, value in absent.items() if name not in items.columns
+        ).select(*CARD, "alive")
         order = pl.DataFrame({"item_id": self.ids}).with_row_index("row")
         self._cards = order.join(items, on="item_id", how="left", maintain_order="left")
         size = len(self.ids)
@@ -74,7 +76,7 @@ class Catalogue:
         self._stock = np.full(room, UNKNOWN_STOCK, dtype=np.int64)
         self._stock[:size] = self._cards["stock"].cast(pl.Int64).fill_null(-1).to_numpy()
         self._alive = np.zeros(room, dtype=np.bool_)
-        self._alive[:size] = True
+        self._alive[:size] = self._cards["alive"].fill_null(True).to_numpy()
 
     def __len__(self) -> int:
         return self.size
@@ -140,7 +142,7 @@ class Catalogue:
         if live is not None:
             return dict(live)
         values = self._cards.row(row, named=True)
-        del values["row"]
+        del values["row"], values["alive"]
         attributes = values["attributes"]
         values["attributes"] = json.loads(attributes) if attributes else {}
         return values
@@ -149,6 +151,13 @@ class Catalogue:
         """The card of an item; None for an unknown or deleted one."""
         row = self.index.get(item_id)
         return None if row is None or not self._alive[row] else self.card(row)
+
+    def described(self, item_id: str) -> dict[str, Any] | None:
+        """As `find`; None for an item that only events know as well."""
+        row = self.index.get(item_id)
+        if row is not None and row not in self._live and self._cards["alive"][row] is None:
+            return None
+        return self.find(item_id)
 
     def put(self, item: Mapping[str, Any]) -> None:
         """Write a whole card (`CARD` fields; missing ones become unknown); new items are appended."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from shopkeeper.errors import InputError
+from shopkeeper.errors import InputError, NotFound
 from shopkeeper.recommend.catalogue import CARD, Catalogue
 from shopkeeper.serving.durable import DurableFile
 from shopkeeper.serving.events import iso
@@ -99,7 +99,8 @@ class ItemLog:
     def write(self, items: Sequence[Mapping[str, Any]], mode: Mode) -> int:
         """Make a batch durable, all or (when one is bad) none; returns the last seq.
 
-        put replaces the whole card, patch the fields named, delete takes the item out.
+        put replaces the whole card, patch the fields named (see `refuse_unknown`), delete takes the
+        item out.
         """
         if len(items) > BATCH:
             raise InputError(f"{len(items):,} items in one call", next=f"send at most {BATCH:,}")
@@ -139,23 +140,28 @@ class ItemLog:
 
 
 def apply(write: Write, catalogue: Catalogue) -> None:
-    """Carry one write into the catalogue; a patch of an unknown item makes it."""
-    if write.mode == "delete":
+    """Carry one write into the catalogue; a patch of an item without a card changes nothing."""
+    if write.mode == "put":
+        catalogue.put(write.fields | {"item_id": write.item_id})
+    elif write.mode == "delete":
         catalogue.remove(write.item_id)
-        return
-    card: dict[str, Any] = {}
-    row = catalogue.index.get(write.item_id)
-    if write.mode == "patch" and row is not None:
-        card = catalogue.card(row)
-        if "attributes" in write.fields:
-            known, new = card["attributes"] or {}, write.fields["attributes"] or {}
-            card["attributes"] = {**known, **new}
-    catalogue.put(
-        card
-        | {
-            k: v
-            for k, v in write.fields.items()
-            if not (k == "attributes" and write.mode == "patch" and row is not None)
-        }
-        | {"item_id": write.item_id}
-    )
+    elif (card := catalogue.described(write.item_id)) is not None:
+        attributes = patched(card["attributes"], write.fields)
+        catalogue.put(card | write.fields | {"attributes": attributes})
+
+
+def refuse_unknown(items: Sequence[Mapping[str, Any]], catalogue: Catalogue) -> None:
+    """NotFound where one of the items to patch has no card; InputError where one is no item."""
+    for n, item in enumerate(items):
+        item_id = checked(item, f"items[{n}]")["item_id"]
+        if catalogue.described(item_id) is None:
+            raise NotFound(
+                f"no item {item_id!r} to change", where=f"items[{n}]", next="write it whole first"
+            )
+
+
+def patched(known: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes after a patch: those given are set, null takes one out, null for all empties."""
+    told = fields.get("attributes", {})
+    merged = {} if told is None else {**known, **told}
+    return {name: value for name, value in merged.items() if value is not None}
