@@ -67,6 +67,8 @@ def test_times_are_iso_with_any_offset_or_milliseconds(log: EventLog) -> None:
         (EVENT | {"ts": "yesterday"}, "ts is 'yesterday': wanted ISO 8601"),
         (EVENT | {"ts": 10.0**18}, "wanted milliseconds since 1970; this is another unit"),
         (EVENT | {"ts": float("nan")}, "ts is nan: wanted ISO 8601"),
+        (EVENT | {"ts": "0001-01-01T00:00:00+14:00"}, "wanted a time between 1939 and 2286"),
+        (EVENT | {"ts": "9999-12-31T23:59:59-14:00"}, "wanted a time between 1939 and 2286"),
         (EVENT | {"ts": True}, "ts is True: wanted ISO 8601"),
         (EVENT | {"price_minor": float("nan")}, "price_minor is nan, wanted a whole number >= 0"),
         (EVENT | {"position": -1}, "position is -1, wanted a whole number >= 0"),

@@ -110,7 +110,10 @@ def instant_us(value: object) -> int:
         if at.tzinfo is None:
             at = at.replace(tzinfo=UTC)
         gone = at - _EPOCH
-        return (gone.days * 86_400 + gone.seconds) * 1_000_000 + gone.microseconds
+        us = (gone.days * 86_400 + gone.seconds) * 1_000_000 + gone.microseconds
+        if not _EARLIEST_US < us < _LATEST_US:
+            raise ValueError("wanted a time between 1939 and 2286")
+        return us
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError('wanted ISO 8601 ("2026-01-31T12:00:00Z") or milliseconds since 1970')
     us = round(value * 1000)
