@@ -109,6 +109,17 @@ def test_events_of_one_millisecond_are_in_the_order_they_came(tmp_path: Path) ->
     log.close()
 
 
+def test_events_within_a_millisecond_are_in_the_order_of_the_lake(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    snapshot.write(events_frame([]), tmp_path / "s", 5)
+    log = EventLog(tmp_path / "events.db")
+    for item, us in (("late", 900), ("early", 100)):
+        log.record([{"user_id": "u", "item_id": item, "ts": f"2026-01-01T00:00:00.000{us}Z"}])
+    histories = Histories(log, snapshot.read(tmp_path / "s", 0), RULES)
+    assert [a.item_id for a in histories.of("u").acts] == ["early", "late"]
+    log.close()
+
+
 def test_events_that_the_snapshot_holds_are_not_counted_twice(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.db")
     log.record([{"user_id": "u", "item_id": "a"}])

@@ -83,6 +83,7 @@ class Act(NamedTuple):
     price_minor: int | None
     quantity: int | None
     received_ms: int
+    ts_us: int = 0  # of a logged event, which the lake orders by
 
 
 def user_key(user_id: str) -> str:
@@ -275,7 +276,7 @@ class EventLog:
             (key, after, _WHOLE_LIMIT if up_to is None else up_to),
         )
         return [
-            Act(seq, ts // 1000, item, kind, dwell, price, quantity, received // 1000)
+            Act(seq, ts // 1000, item, kind, dwell, price, quantity, received // 1000, ts)
             for seq, ts, item, kind, dwell, price, quantity, received in rows
         ]
 

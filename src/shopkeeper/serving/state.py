@@ -91,7 +91,7 @@ class Histories:
             logged = self.log.of(user_key(user_id), self.snapshot.position, version[0])
         if session_id is not None and version[1]:
             logged += self.log.of(session_key(session_id), 0, version[1])
-            logged.sort(key=lambda act: act.seq)
+        logged.sort(key=lambda act: (act.ts_us, act.seq))  # as the lake has them
         fold(acts, logged, self.rules)
         return History(tuple(acts[-self.rules.limit :]), version)
 
