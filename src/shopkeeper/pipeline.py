@@ -53,7 +53,7 @@ def steps(settings: Settings) -> tuple[Step, ...]:
             "report.leaderboard", tuple(f"evaluations.{m}" for m in _names(settings)),
             ("reports.leaderboard",), compare, _compared,
         ),
-        Step("index.search", ("clean.items", "clean.events", "features.items"), ("indexes.search",), index, needs=("features.items",)),
+        Step("index.search", ("clean.items", "clean.events", "features.items", "raw.item_writes"), ("indexes.search",), index, needs=("features.items",)),
         Step(
             "release", _served(settings), ("releases.main",), publish,
             lambda s, _: {"models": s.models, "gate": s.gate, "serving": s.serving, "split": s.split},
@@ -112,6 +112,7 @@ def _served(settings: Settings) -> tuple[str, ...]:
         "clean.items",
         "clean.events",
         "clean.users",
+        "raw.item_writes",
         "features.items",
         "features.sequences",
         "indexes.search",

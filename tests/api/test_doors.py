@@ -63,6 +63,38 @@ def test_a_publishable_key_sends_browser_events_and_reads_answers_only(fresh, ke
         assert response.json()["error"]["code"] == "denied"
 
 
+def test_a_page_sees_pictures_with_its_key(fresh, keys) -> None:
+    assert fresh.http.get(f"/images/i02?key={keys['publishable']}").status_code == 200
+    assert fresh.http.get("/images/i02").status_code == 401
+
+
+def test_a_page_key_does_not_tell_what_users_did_nor_make_up_chances(fresh, keys) -> None:
+    address = "/v1/recommendations?user_id=u01&k=10"
+
+    def told(key: str) -> set[str]:
+        items = fresh.http.get(address, headers=bearer(keys[key])).json()["items"]
+        return {hit["reason"]["key"] for hit in items}
+
+    assert any(key.startswith("because_") for key in told("secret"))
+    assert not any(key.startswith("because_") for key in told("publishable"))
+    event = EVENT | {"propensity": 0.5}
+    headers = bearer(keys["publishable"])
+    response = fresh.http.post("/v1/events", json=event, headers=headers)
+    assert response.status_code == 403
+    assert response.json()["error"]["where"] == "body.events.0.propensity"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("path", ["/signin", "/as"])
+def test_forms_are_not_read_beyond_their_size(fresh, path: str, chunked: bool) -> None:
+    big = b"key=" + b"x" * 100_000
+    content = iter([big]) if chunked else big
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    response = fresh.http.post(path, content=content, headers=form)
+    assert response.status_code == 413
+    assert response.json()["error"]["next"]
+
+
 def test_a_publishable_key_works_only_from_its_own_pages(fresh, keys) -> None:
     headers = bearer(keys["publishable"]) | {"origin": "https://evil.example"}
     response = fresh.http.post("/v1/events", json=EVENT, headers=headers)

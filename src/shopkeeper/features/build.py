@@ -110,6 +110,13 @@ def item_rows(items: pl.DataFrame | None, seen: pl.Series) -> pl.DataFrame:
     return pl.DataFrame(known, schema=schema).sort("item_id")
 
 
+def deleted(writes: pl.DataFrame) -> pl.Series:
+    """Ids whose newest put or delete among live item writes is a delete."""
+    whole = writes.filter(pl.col("mode") != "patch").sort("seq")
+    newest = whole.unique("item_id", keep="last", maintain_order=True)
+    return newest.filter(pl.col("mode") == "delete")["item_id"]
+
+
 def known_items(clean: pl.DataFrame, ids: Sequence[str]) -> pl.DataFrame:
     """clean.items sorted by id, with a bare row for every id that only events know."""
     missing = pl.DataFrame({"item_id": ids}, schema={"item_id": pl.String})

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from shopkeeper.engine.steps import Context
-from shopkeeper.features.build import known_items
+from shopkeeper.features.build import deleted, known_items
 from shopkeeper.search.index import build
 from shopkeeper.words import Kind
 
@@ -15,8 +15,10 @@ MAX_QUERIES = 10_000  # frequent queries offered as suggestions
 def index(context: Context) -> None:
     """The search index over the catalogue."""
     run = context.run
-    ids = run.scan("features.items").select("item_id").collect()["item_id"].to_list()
-    items = known_items(run.read("clean.items"), ids)
+    ids = run.scan("features.items").select("item_id").collect()["item_id"]
+    if run.has("raw.item_writes"):  # events still know what was deleted; nobody is to find it
+        ids = ids.filter(~ids.is_in(deleted(run.read("raw.item_writes")).implode()))
+    items = known_items(run.read("clean.items"), ids.to_list())
     events = run.scan("clean.events")
     wanted = (
         events.filter(pl.col("kind") != Kind.IMPRESSION.value)

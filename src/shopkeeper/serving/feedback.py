@@ -69,6 +69,7 @@ def land_events(context: Context) -> None:
     finally:
         log.close()
         answers.close()
+    rows.notes = {"seq": after}
     run.position(rows, LIVE, EVENT_LOG, {"seq": after})
     run.note("rows", taken)
 
@@ -112,14 +113,18 @@ def land_items(context: Context) -> None:
     ]
     rows.put(pl.DataFrame(landed, schema=WRITES, orient="row"))
     last = writes[-1].seq if writes else after
+    rows.notes = {"seq": last}
     run.position(rows, LIVE, ITEM_LOG, {"seq": last, "items_begun": since})
     run.note("rows", len(writes))
 
 
-def taken_up_to(context: Context, asset: str) -> int:
-    """The seq of the online log up to which `asset` holds it."""
-    known, _ = context.assets.catalog.positions(asset, MAPPING[asset])
-    return _last(known)
+def taken_up_to(context: Context, clean: str, raw: str) -> int:
+    """The seq of the online log up to which the current version of `clean` holds it: what was taken
+    into `raw` since it was made, or into no version of `raw` that it was made from, is not in it."""
+    catalog = context.assets.catalog
+    known = _last(catalog.positions(raw, MAPPING[raw])[0])  # of versions that do not note theirs
+    inputs = map(catalog.version, catalog.made_from(context.assets.current(clean).id))
+    return max((v.notes.get("seq", known) for v in inputs if v and v.asset == raw), default=0)
 
 
 def _last(known: dict[str, dict[str, dict[str, Any]]]) -> int:

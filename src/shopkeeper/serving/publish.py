@@ -30,7 +30,7 @@ from shopkeeper.evaluation.trial import (
     read_evaluation,
     split_of,
 )
-from shopkeeper.features.build import known_items
+from shopkeeper.features.build import deleted
 from shopkeeper.features.sequences import Examples
 from shopkeeper.features.steps import load
 from shopkeeper.recommend.rank import choose_weights
@@ -66,19 +66,20 @@ def publish(context: Context) -> None:
     fused = fused_evaluation(split.test, ranking, items, counts, exclude_seen=seen)
     metrics = {name: evaluation.metrics for name, (_, evaluation, _) in trials.items()}
     metrics[FUSED] = fused.metrics
+    taken = taken_up_to(context, "clean.items", "raw.item_writes")
     release = releases.build(
         store,
         models={name: run.folder(f"models.{name}") for name in names},
         item_table=items,
-        items=known_items(run.read("clean.items"), items.vocabulary.ids),
+        items=with_deleted(run, items.vocabulary.ids, taken),
         events=run.read("clean.events").sort("user_id", "ts", "seq", nulls_last=False),
         search=run.folder("indexes.search") if run.has("indexes.search") else None,
         weights=weights,
         constant=constant,
         metrics=metrics,
         versions={name: context.assets.current(name).id for name in run.reads} | trained_on,
-        events_position=taken_up_to(context, "raw.feedback"),
-        items_position=taken_up_to(context, "raw.item_writes"),
+        events_position=taken_up_to(context, "clean.events", "raw.feedback"),
+        items_position=taken,
         history=settings.serving.history,
         opted_out=opted_out(run),
         workspace=context.folder,
@@ -159,6 +160,18 @@ def rows_of(test: Examples, asked: Examples, trials: Mapping[str, Any]) -> dict[
     row = {user: place for place, user in enumerate(test.histories.users)}
     rows = [row[user] for user in asked.histories.users]
     return {name: lists["test_lists"][rows] for name, (_, _, lists) in trials.items()}
+
+
+def with_deleted(run: Run, ids: Sequence[str], taken: int) -> pl.DataFrame:
+    """clean.items, `alive`, and those of `ids` that a write up to `taken` deleted, not alive."""
+    items = run.read("clean.items").with_columns(alive=True)
+    if not run.has("raw.item_writes"):
+        return items
+    gone = deleted(run.read("raw.item_writes").filter(pl.col("seq") <= taken))
+    known = pl.DataFrame({"item_id": ids}, schema={"item_id": pl.String})
+    known = known.filter(pl.col("item_id").is_in(gone.implode()))
+    known = known.join(items, on="item_id", how="anti").with_columns(alive=False)
+    return pl.concat([items, known], how="diagonal").sort("item_id")
 
 
 def opted_out(run: Run) -> list[str]:

@@ -126,9 +126,9 @@ def as_of_then(live: Live, counts: npt.NDArray[np.int64]) -> None:
     """Put the release back to the instant of the test: everything in stock, (M,) `counts` popular."""
     release, known = live.release, live.catalogue.model_items
     items = pl.read_parquet(release.folder / "items.parquet")
-    unknown = pl.lit(None, dtype=pl.Int64).alias("stock")
+    sold = {"stock": pl.lit(None, dtype=pl.Int64), "alive": pl.lit(True)}
     live.catalogue = release.catalogue = Catalogue(
-        release.catalogue.ids[:known], items.with_columns(unknown)
+        release.catalogue.ids[:known], items.with_columns(**sold)
     )
     release.popular = by_popularity(counts.astype(np.float32))
 

@@ -1,0 +1,38 @@
+"""What happened while serving, in the next release: nothing comes back, nothing is lost."""
+
+from pathlib import Path
+
+import pytest
+
+from shopkeeper.errors import NotFound
+from shopkeeper.shop import Shop
+
+
+def test_a_deleted_item_does_not_come_back_with_the_next_release(folder: Path) -> None:
+    with Shop.open(folder) as shop:
+        service = shop.service
+        title = service.item("i00")["title"]
+        service.delete_item("i00")
+        release = shop.run()["release"]
+        service.reload()
+        live = service._live
+        assert live.release.id == release
+        assert "i00" in live.catalogue.ids[: live.catalogue.model_items]  # events know it
+        pages = [service.recommend(user_id=f"u{n:02d}", k=20).items for n in range(60)]
+        assert "i00" not in {hit.item_id for page in pages for hit in page}
+        assert "i00" not in {hit.item_id for hit in service.search(title, k=20).items}
+        with pytest.raises(NotFound, match="no item 'i00'"):
+            service.item("i00")
+
+
+def test_a_release_made_without_cleaning_skips_no_write_and_no_event(folder: Path) -> None:
+    with Shop.open(folder) as shop:
+        service = shop.service
+        service.put_items([{"item_id": "i12", "price_minor": 77}], "patch")
+        service.record([{"user_id": "newcomer", "item_id": "i01", "kind": "view"}])
+        shop.run(["collect"])
+        release = shop.run(["release"], force=True)["release"]
+        service.reload()
+        assert service._live.release.id == release
+        assert service.item("i12")["price_minor"] == 77
+        assert len(service._live.histories.of("newcomer").acts) == 1
