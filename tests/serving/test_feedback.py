@@ -1,11 +1,14 @@
 """What happened while serving, in the next release: nothing comes back, nothing is lost."""
 
+import time
 from pathlib import Path
 
 import pytest
 
 from shopkeeper.errors import NotFound
+from shopkeeper.governance.access import OWNER
 from shopkeeper.shop import Shop
+from shopkeeper.words import Purpose
 
 
 def test_a_deleted_item_does_not_come_back_with_the_next_release(folder: Path) -> None:
@@ -36,3 +39,19 @@ def test_a_release_made_without_cleaning_skips_no_write_and_no_event(folder: Pat
         assert service._live.release.id == release
         assert service.item("i12")["price_minor"] == 77
         assert len(service._live.histories.of("newcomer").acts) == 1
+
+
+def test_reading_the_log_anew_keeps_what_forgotten_answers_said(folder: Path) -> None:
+    with Shop.open(folder) as shop:
+        service = shop.service
+        answer = service.recommend(user_id="u03", k=5)
+        item = answer.items[1].item_id
+        service.record(
+            [{"user_id": "u03", "item_id": item, "kind": "view", "answer_id": answer.answer_id}]
+        )
+        service.answers.flush()
+        for _ in range(2):
+            shop.run(["collect.feedback"], force=True)
+            rows = shop.assets.read("raw.feedback", by=OWNER, purpose=Purpose.ANALYSE)
+            assert rows.select("position", "propensity").rows() == [("2", "1.0")]
+            service.answers.forget(time.time_ns() // 1000 + 1)

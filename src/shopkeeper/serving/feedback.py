@@ -49,6 +49,9 @@ def land_events(context: Context) -> None:
         grade=Grade.PERSONAL,
     )
     rows.settings = mapping
+    before = None
+    if rows.mode == "replace" and context.assets.exists("raw.feedback"):
+        before = context.assets.scan("raw.feedback", by=run.by, purpose=run.purpose)
     schema = raw_schema("events")
     rows.put(pl.DataFrame(schema=schema))
     taken = 0
@@ -59,6 +62,8 @@ def land_events(context: Context) -> None:
             frame = joined(log.frame(after, BATCH), answers)
             if not frame.height:
                 break
+            if before is not None:
+                frame = _as_joined_before(frame, before)
             landed = frame.with_columns(
                 source=pl.lit(LIVE), file=pl.lit(EVENT_LOG), line=pl.col("seq")
             )
@@ -72,6 +77,17 @@ def land_events(context: Context) -> None:
     rows.notes = {"seq": after}
     run.position(rows, LIVE, EVENT_LOG, {"seq": after})
     run.note("rows", taken)
+
+
+def _as_joined_before(events: pl.DataFrame, before: pl.LazyFrame) -> pl.DataFrame:
+    """Events with the position and propensity that they had when their answer was still kept."""
+    names = ("position", "propensity")
+    told = before.select("event_id", *names).join(events.lazy(), on="event_id", how="semi")
+    known = told.unique("event_id").collect()
+    both = events.join(known, on="event_id", how="left", suffix="_before", maintain_order="left")
+    return both.with_columns(
+        pl.coalesce(name, f"{name}_before").alias(name) for name in names
+    ).select(events.columns)
 
 
 def land_items(context: Context) -> None:
