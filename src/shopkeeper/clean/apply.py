@@ -196,8 +196,7 @@ def with_writes(
     if files is None:
         files = pl.DataFrame(schema=schema)
     if writes is None or not writes.height:
-        empties = pl.lit(None, schema["empties"]).alias("empties")
-        return files.with_columns(empties).select(*columns, *trace)
+        return files.with_columns(empties=pl.lit(None, schema["empties"])).select(*columns, *trace)
     told = []
     for item_id, mode, text, received, after, line, seq in writes.select(
         "item_id", "mode", "fields", "received", "after_rows", "line", "seq"
