@@ -1,6 +1,7 @@
 """Recommendations, search, suggestions, similar items, and the trace of an answer."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated
 
 from anyio import CapacityLimiter, to_thread
@@ -12,6 +13,7 @@ from shopkeeper.api.bodies import AnswerOut, Id, SearchOut, reply
 from shopkeeper.api.doors import Keeper, Visitor
 from shopkeeper.console.filters import Sort, parse_filters
 from shopkeeper.errors import InputError
+from shopkeeper.recommend.reasons import reason
 from shopkeeper.serving.service import Answer, Service
 from shopkeeper.words import Scene
 
@@ -72,7 +74,7 @@ class SimilarParams(Params):
 
 @router.get("/recommendations", response_model=AnswerOut)
 async def recommendations(
-    request: Request, params: Annotated[RecommendParams, Query()], _: Visitor
+    request: Request, params: Annotated[RecommendParams, Query()], caller: Visitor
 ) -> Response:
     """Items for a user, a visitor's session or a history, best first; never an empty page."""
     if params.scene is Scene.ITEM and params.item_id is None:
@@ -82,6 +84,7 @@ async def recommendations(
     history = split_ids(params.history, "query.history") or None
     exclude = split_ids(params.exclude, "query.exclude")
     filters = parse_filters(params.filter)
+    told = (lambda answer: answer) if caller.trusted else _discreet
     return await _answer(
         request,
         "recommend",
@@ -95,6 +98,7 @@ async def recommendations(
             exclude=exclude,
             filters=filters,
         ),
+        told,
     )
 
 
@@ -139,14 +143,30 @@ def trace(request: Request, answer_id: Id, _: Keeper) -> Response:
     return reply(request.app.state.shop.service.trace(answer_id))
 
 
-async def _answer(request: Request, kind: str, ask: Callable[[Service], Answer]) -> Response:
+def _discreet(answer: Answer) -> Answer:
+    """Without what a user did: anybody can read a page's key and ask with anybody's user_id."""
+    items = [
+        replace(hit, reason=reason("for_you"))
+        if str(hit.reason["key"]).startswith("because_")
+        else hit
+        for hit in answer.items
+    ]
+    return replace(answer, items=items)
+
+
+async def _answer(
+    request: Request,
+    kind: str,
+    ask: Callable[[Service], Answer],
+    told: Callable[[Answer], Answer] = lambda answer: answer,
+) -> Response:
     """What `ask` gets from the service, computed in a thread when its turn comes."""
     state = request.app.state
 
     def work() -> Response:
         service = state.shop.service  # the first time this opens the release
         answer = state.gauges.answer(kind, lambda: ask(service))
-        return reply(answer.as_dict())
+        return reply(told(answer).as_dict())
 
     return await to_thread.run_sync(work, limiter=_TURNS)
 

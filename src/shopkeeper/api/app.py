@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from shopkeeper.api import answers, data, events, failures, health, items, pages
 from shopkeeper.api.bodies import REQUEST_BODIES, ErrorOut
-from shopkeeper.api.doors import keeper
+from shopkeeper.api.doors import keeper, visitor
 from shopkeeper.api.edge import Edge
 from shopkeeper.api.gauges import Gauges
 from shopkeeper.console import backstage, pictures, reference, storefront
@@ -75,7 +75,8 @@ def create_app(
         app.include_router(part.router, prefix=PREFIX, responses=problems)
     app.include_router(health.router)
     app.include_router(pages.door)
-    for page in (storefront.router, backstage.router, reference.router, pictures.router):
+    app.include_router(pictures.router, dependencies=[Depends(visitor)], include_in_schema=False)
+    for page in (storefront.router, backstage.router, reference.router):
         app.include_router(page, dependencies=[Depends(keeper)], include_in_schema=False)
     app.mount("/static", pages.static())
     app.include_router(health.router, prefix=PREFIX, include_in_schema=False)

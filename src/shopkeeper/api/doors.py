@@ -1,6 +1,6 @@
 """Who may come in: every route but the health checks passes exactly one of `visitor`, `keeper`.
 
-visitor  asks for answers and sends events: anybody with a key, publishable or secret
+visitor  asks for answers and pictures and sends events: anybody with a key, publishable or secret
 keeper   everything else (items, traces, assets, metrics, the console): a secret key or a person
          signed in to the console
 

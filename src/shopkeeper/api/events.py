@@ -39,6 +39,12 @@ async def record(request: Request, caller: Visitor) -> Response:
                     next="report it from the shop's server, with a secret key; a page may send: "
                     + ", ".join(sorted(BROWSER_KINDS)),
                 )
+            if event.propensity is not None:
+                raise Denied(
+                    "a page may not report propensity: the answer's own log has it",
+                    where=f"body.events.{n}.propensity",
+                    next="leave it out; answer_id and position say which answer it was",
+                )
     rows = [plain_event(event) for event in events]
     receipt = await run_in_threadpool(lambda: request.app.state.shop.service.record(rows))
     request.app.state.gauges.recorded(receipt.accepted, receipt.duplicates)
