@@ -91,6 +91,15 @@ def test_a_checkpoint_of_other_data_or_settings_is_not_resumed(tmp_path: Path) -
     assert _bytes(other) == _bytes(_learn()[0])
 
 
+@pytest.mark.parametrize("damaged", ["state.json", "epoch-6.safetensors"])
+def test_a_checkpoint_that_cannot_be_read_is_none(tmp_path: Path, damaged: str) -> None:
+    whole, _ = _learn(tmp_path)
+    (tmp_path / damaged).write_bytes(b"")
+    again, report = _learn(tmp_path)
+    assert [row["epoch"] for row in report.curve] == [1, 2, 3, 4, 5, 6]
+    assert _bytes(again) == _bytes(whole)
+
+
 def test_only_safetensors_and_json_are_kept_as_checkpoints(tmp_path: Path) -> None:
     _learn(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [

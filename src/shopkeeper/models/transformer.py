@@ -522,7 +522,13 @@ def _fingerprint(data: TrainingData, config: Config) -> str:
     settings = {**asdict(config), "seed": data.seed}
     digest.update(json.dumps(settings, sort_keys=True).encode())
     sequences, items = data.sequences, data.items
-    for array in (sequences.offsets, sequences.items, sequences.kinds, sequences.times):
+    for array in (
+        sequences.offsets,
+        sequences.items,
+        sequences.kinds,
+        sequences.times,
+        sequences.dwell,
+    ):
         digest.update(np.ascontiguousarray(array).tobytes())
     for known in (items.tags, items.tag_offsets, items.numbers):
         digest.update(np.ascontiguousarray(known).tobytes())

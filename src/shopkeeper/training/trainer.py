@@ -5,6 +5,7 @@ its last checkpoint ends with the same weights as one that was not.
 """
 
 import json
+import os
 import resource
 import sys
 import time
@@ -15,8 +16,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from shopkeeper.assets.durable import write_bytes
 
 Batch = TypeVar("Batch")
 Progress = Callable[[float, float, str], None]
@@ -200,8 +204,9 @@ def _keep(
         "seconds": report.seconds,
         "cpu_seconds": report.cpu_seconds,
     }
-    (folder / "state.json.new").write_text(json.dumps(about), encoding="utf-8")
-    (folder / "state.json.new").replace(folder / "state.json")
+    with (folder / name).open("rb") as written:
+        os.fsync(written.fileno())
+    write_bytes(folder / "state.json", json.dumps(about).encode())
     for old in folder.glob("epoch-*.safetensors"):
         if old.name != name:
             old.unlink()
@@ -213,10 +218,13 @@ def _resume(
     path = folder / "state.json"
     if not path.exists():
         return None
-    about = json.loads(path.read_text(encoding="utf-8"))
-    if about["fingerprint"] != fingerprint or not (folder / about["weights"]).exists():
+    try:  # what cannot be read, after a power cut say, is no checkpoint
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if about["fingerprint"] != fingerprint:
+            return None
+        tensors = load_file(folder / about["weights"])
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         return None
-    tensors = load_file(folder / about["weights"])
     module.load_state_dict(_under(tensors, "module."))
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in _under(tensors, "adam.").items():
