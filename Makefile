@@ -32,11 +32,15 @@ check: .venv  ## style, types and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv  ## collect, clean, search and serving (tens of minutes; each script alone: benchmarks/)
+bench: .venv  ## collect, clean, search; on a demo shop that has run: serving (tens of minutes; each script alone: benchmarks/)
 	$(BIN)/python benchmarks/clean_checks.py
 	$(BIN)/python benchmarks/collect_clean.py --rows 10000000
 	$(BIN)/python benchmarks/search_speed.py --items 100000
 	$(BIN)/python benchmarks/sizing.py
+	@if test -e $(SHOP)/store/releases/current.json; then \
+	  $(BIN)/python benchmarks/serving_events.py $(SHOP) && \
+	  $(BIN)/python benchmarks/serving_http.py $(SHOP); \
+	else echo "no shop has run in $(SHOP), so serving is left out; first: make demo SERVE=0"; fi
 
 bench-models: .venv  ## the models' figures on Amazon Beauty: make bench-models DATA=folder (half an hour)
 	for seed in 1 2 3; do $(BIN)/shopkeeper bench amazon_beauty --data $(DATA) --model transformer --seed $$seed; done

@@ -111,8 +111,8 @@ def release(fitted: dict[str, Path]) -> Callable[..., str]:
 
 @pytest.fixture
 def settings() -> Settings:
-    """As a shop has them, exploration off so that pages can be compared."""
-    return Settings.model_validate({"serving": {"exploration": 0.0}})
+    """As a shop has them; exploration off, so that pages can be compared, and time enough."""
+    return Settings.model_validate({"serving": {"exploration": 0.0, "deadline_ms": 10_000}})
 
 
 @pytest.fixture
