@@ -587,9 +587,10 @@ class Service:
 def _check_texts(*texts: str | None) -> None:
     """InputError for half a character: no log and no database could keep it."""
     for text in texts:
+        if text is None:
+            continue
         try:
-            if text is not None:
-                text.encode()
+            text.encode()
         except UnicodeEncodeError:
             raise InputError(f"{text[:40]!r} is no valid UTF-8") from None
 
