@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from shopkeeper.governance.clients import KeyType
@@ -167,6 +169,14 @@ def test_a_person_signs_in_with_a_secret_key_and_out_again(fresh, keys) -> None:
     assert fresh.http.post("/v1/events", json=EVENT, headers=foreign).status_code == 401
     fresh.http.post("/signout")
     assert fresh.http.get("/console", headers=page).status_code == 303
+
+
+def test_behind_tls_the_session_cookie_is_secure(fresh, keys) -> None:
+    form = {"key": keys["secret"]}
+    behind = fresh.http.post("/signin", data=form, headers={"x-forwarded-proto": "https"})
+    assert "secure" in behind.headers["set-cookie"].lower()
+    proxy = Path(__file__).parents[2].joinpath("deploy/nginx.conf").read_text(encoding="utf-8")
+    assert "proxy_set_header X-Forwarded-Proto $scheme;" in proxy
 
 
 def test_keys_and_queries_stay_out_of_the_log(serving, folder, capfd) -> None:
