@@ -31,6 +31,11 @@ def test_a_new_item_is_found_by_its_words_at_once(served) -> None:
     assert served.http.get("/v1/items/new%2F1%20%C3%A9").json()["title"] == "Zanzibar hammock"
 
 
+def test_a_patch_of_an_item_nobody_wrote_is_not_found(served) -> None:
+    answer = served.http.patch("/v1/items/ghost", json={"stock": 4})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
 def test_put_empties_what_it_does_not_name_and_patch_does_not(served) -> None:
     http = served.http
     http.patch("/v1/items/i05", json={"brand": "Other"})
