@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -209,7 +210,7 @@ def with_writes(
             empties += [f"attributes.{name}" for name, v in attributes.items() if v is None]
             known = {name: value for name, value in attributes.items() if value is not None}
             fields["attributes"] = known or None
-        row = {name: _text(fields.get(name)) for name in columns}
+        row: dict[str, Any] = {name: _text(fields.get(name)) for name in columns}
         row |= {"item_id": item_id, "source": "live", "file": "items.db", "line": line}
         row |= {"updated_at": received, "empties": empties or None}
         told.append(row | {"seq": seq, "mode": mode, "after": after, "live": 1})
