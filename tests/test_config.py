@@ -14,8 +14,8 @@ from shopkeeper.template import write_workspace
 @pytest.mark.parametrize(
     ("toml", "told"),
     [
-        ('[clean]\nearliest = "soon"', "clean.earliest: .*'soon' is no date; write e.g. '2020-01-31'"),
-        ('[features]\nkinds = ["veiw"]', "features.kinds: .*'veiw' is no event kind; did you mean 'view'"),
+        ('[clean]\nearliest = "soon"', "clean.earliest.*'soon' is no date; write e.g. '2020-01-31'"),
+        ('[features]\nkinds = ["veiw"]', "features.kinds.*'veiw' is no event kind; did you mean 'view'"),
         ('[features]\nkinds = ["xyz"]', "'xyz' is no event kind; known: view, impression, "),
         ('[[sources]]\ntable = "events"\npath = "x"\nkinds = { pv = "purchas" }', "did you mean 'purchase'"),
     ],

@@ -62,7 +62,10 @@ def test_attributes_become_tags_of_the_items(tmp_path: Path) -> None:
 
 
 def test_an_unknown_benchmark_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match=r"no benchmark 'beauty'; there are: amazon_beauty: .*ml1m_seq.*chorus_icecat"):
+    with pytest.raises(
+        NotFound,
+        match=r"no benchmark 'beauty'; there are: amazon_beauty: .*ml1m_seq.*chorus_icecat",
+    ):
         run_benchmark("beauty", tmp_path, "popularity", 1)
 
 
