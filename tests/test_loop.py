@@ -87,6 +87,33 @@ def test_an_event_changes_the_next_answer_and_comes_back_as_data(shop: Path) -> 
         assert opened.run(["collect", "clean"])["assets"] == {}  # taken in exactly once
 
 
+def test_what_visitors_do_is_learned_from_and_is_no_bad_row(shop: Path, tmp_path: Path) -> None:
+    with Shop.open(shop) as opened:
+        opened.run()
+        visit = {"session_id": "s1", "kind": "view"}
+        opened.service.record([{**visit, "item_id": item} for item in ("i41", "i42", "i43")])
+        opened.run()
+        events = opened.assets.read("clean.events", by=OWNER, purpose=Purpose.ANALYSE)
+        done = events.filter(pl.col("session_id") == "s1").sort("seq")
+        assert done["item_id"].to_list() == ["i41", "i42", "i43"]
+        assert set(done["user_id"]) == {"session:s1"}
+        assert opened.quarantine() == []
+        out = tmp_path / "all.csv"
+        opened.recommend_all(out, k=2)
+        assert "session:" not in out.read_text()
+
+
+def test_models_that_come_out_the_same_from_new_features_are_released(shop: Path) -> None:
+    with Shop.open(shop) as opened:
+        opened.run()
+        items = shop / "item_data.csv"
+        items.write_text(items.read_text().replace("0.7", "0.75", 1))  # no rule looks at it
+        told = opened.run()
+        assert "features.items" in told["assets"]
+        assert "models.popularity" not in told["assets"]
+        assert told["assets"]["releases.main"]["version"] == "releases.main@2"
+
+
 def test_nothing_runs_twice_and_a_grown_file_adds_only_what_is_new(shop: Path) -> None:
     with Shop.open(shop) as opened:
         opened.run()

@@ -31,7 +31,7 @@ from shopkeeper.governance.access import OWNER
 from shopkeeper.models import registry
 from shopkeeper.serving import releases
 from shopkeeper.serving.service import Service
-from shopkeeper.words import TABLES, Purpose
+from shopkeeper.words import TABLES, VISIT, Purpose
 
 # models in this group wait for [schedule] retrain_minutes in a scheduled run
 TRAIN = "train"
@@ -450,10 +450,12 @@ class Shop:
     ) -> int:
         """Write k recommendations for every user to `out` (.csv, .parquet, .jsonl); the users.
 
+        Visits of people who are nobody's user are left out: they cannot be reached any more.
         Batch answers explore nothing and are no answers that feedback could join to.
         """
         users = self.assets.scan("features.sequences", by=OWNER, purpose=Purpose.SERVE)
-        ids = users.select("user_id").collect()["user_id"].sort().to_list()
+        known = ~pl.col("user_id").str.starts_with(VISIT)
+        ids = users.select("user_id").filter(known).collect()["user_id"].sort().to_list()
         rows: list[tuple[str, int, str, float, str]] = []
         for place, (user, hits) in enumerate(self.service.batch(ids, k)):
             rows += [(user, hit.position, hit.item_id, hit.score, hit.source) for hit in hits]

@@ -71,4 +71,5 @@ class Scene(StrEnum):
 
 
 MONEY_LIMIT = 2**62  # minor units; no index takes a price beyond
+VISIT = "session:"  # a visitor whom nobody knows is a user of this prefix and the session's id
 TABLES = ("events", "items", "users", "shops", "images")  # what a shop hands over

@@ -344,20 +344,35 @@ class Catalog:
         return sorted(row["version_id"] for row in self._rows(query))
 
     def made_from(self, version_id: str) -> list[str]:
-        """Ids of the versions that `version_id` was made from; a restored one as it was at first."""
+        """Ids of the versions that `version_id` was made from; a restored one as it was at first.
+
+        Where several runs made the very same, from the inputs of the newest.
+        """
         version = self.version(version_id)
         while version is not None and "restored" in version.notes:
             version = self.version(version.notes["restored"]["from"])
         if version is None:
             return []
-        query = sa.select(run_inputs.c.version_id).where(run_inputs.c.run_id == version.run_id)
+        makers = (
+            sa.select(runs.c.id)
+            .join(run_outputs, run_outputs.c.run_id == runs.c.id)
+            .where(run_outputs.c.version_id == version.id, runs.c.outcome == "done")
+            .where(runs.c.step != "restore")  # it only points at what was made before
+            .order_by(runs.c.started_at.desc())
+            .limit(1)
+        )
+        found = self._rows(makers)
+        maker = found[0]["id"] if found else version.run_id
+        query = sa.select(run_inputs.c.version_id).where(run_inputs.c.run_id == maker)
         return sorted(row["version_id"] for row in self._rows(query))
 
     def used_by(self, version_id: str) -> list[str]:
         """Ids of the versions made by runs that read `version_id`."""
         query = (
             sa.select(versions.c.id)
-            .join(run_inputs, run_inputs.c.run_id == versions.c.run_id)
+            .distinct()
+            .join(run_outputs, run_outputs.c.version_id == versions.c.id)
+            .join(run_inputs, run_inputs.c.run_id == run_outputs.c.run_id)
             .where(run_inputs.c.version_id == version_id, self._visible(versions))
         )
         return sorted(row["id"] for row in self._rows(query))

@@ -11,13 +11,13 @@ from shopkeeper.engine.steps import Context
 from shopkeeper.serving.answers import AnswerLog, joined
 from shopkeeper.serving.events import EventLog
 from shopkeeper.serving.items import ItemLog
-from shopkeeper.words import Grade
+from shopkeeper.words import VISIT, Grade
 
 EVENT_LOG = "events.db"  # below store/online
 ITEM_LOG = "items.db"
 ANSWER_LOG = "answers.db"
 LIVE = "live"
-MAPPING = {"raw.feedback": "1", "raw.item_writes": "2"}  # changes when logs become other rows
+MAPPING = {"raw.feedback": "2", "raw.item_writes": "2"}  # changes when logs become other rows
 BATCH = 200_000
 
 WRITES = pl.Schema(
@@ -34,7 +34,7 @@ WRITES = pl.Schema(
 
 
 def land_events(context: Context) -> None:
-    """Logged events -> raw.feedback."""
+    """Logged events -> raw.feedback. Of a visitor who is nobody's user yet, the visit is the user."""
     path = context.folder / "store" / "online" / EVENT_LOG
     if not path.exists():
         return
@@ -65,7 +65,10 @@ def land_events(context: Context) -> None:
             if before is not None:
                 frame = _as_joined_before(frame, before)
             landed = frame.with_columns(
-                source=pl.lit(LIVE), file=pl.lit(EVENT_LOG), line=pl.col("seq")
+                user_id=pl.coalesce("user_id", pl.format(VISIT + "{}", "session_id")),
+                source=pl.lit(LIVE),
+                file=pl.lit(EVENT_LOG),
+                line=pl.col("seq"),
             )
             put_by_user(rows, landed.select(schema.names()), context.settings.buckets)
             after = int(frame["seq"][-1])
