@@ -5,7 +5,8 @@
 Starts `shopkeeper serve` on a free port and asks with wrk (Debian package `wrk`): recommendations
 for users drawn at random, the same for few users (answers from the cache), search. Then event to
 changed answer: look at an item of a user's list and ask until the list differs, timed from sending
-the event to holding the changed answer. Prints JSON; nothing is warmed up except one request a case.
+the event to holding the changed answer; users who switched personalisation off are left out, since
+nothing they do may change theirs. Prints JSON; nothing is warmed up except one request a case.
 """
 
 import argparse
@@ -154,6 +155,7 @@ def main() -> None:
     manifest = releases.Manifest.read(store / now.release)
     known = next((store / now.release).rglob("users.parquet"))
     users = pl.read_parquet(known)["user_id"].to_list()
+    off = set(pl.read_parquet(store / now.release / "opted_out.parquet")["user_id"])
     random.Random(1).shuffle(users)
     told: dict[str, Any] = {
         "release": manifest.id,
@@ -178,7 +180,9 @@ def main() -> None:
                 str(connections): load(port, paths, connections, given.seconds)
                 for connections in given.connections
             }
-        told["event_to_changed_answer"] = changed(port, users, given.times)
+        told["event_to_changed_answer"] = changed(
+            port, [user for user in users if user not in off], given.times
+        )
     told["load_average_after"] = os.getloadavg()[0]
     print(json.dumps(told, indent=1, ensure_ascii=False))
 

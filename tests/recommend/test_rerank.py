@@ -36,7 +36,7 @@ def test_one_category_or_none_leaves_the_order_alone() -> None:
 
 
 def test_viewed_items_step_back_and_stay() -> None:
-    assert demote(np.array([1.0, 0.9]), np.array([4, 9]), [4]).tolist() == [0.85, 0.9]
+    assert demote(np.array([1.0, 0.9]), np.array([4, 9]), [4]).tolist() == [0.5, 0.9]
 
 
 def test_propensities_are_the_shares_with_which_items_stand_there() -> None:

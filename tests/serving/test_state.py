@@ -8,7 +8,7 @@ import polars as pl
 from shopkeeper.features.sequences import pack
 from shopkeeper.serving import snapshot
 from shopkeeper.serving.events import Act, EventLog
-from shopkeeper.serving.state import Histories, Rules, digest, features, fold
+from shopkeeper.serving.state import Histories, History, Rules, digest, features, fold, given
 
 RULES = Rules(kinds=frozenset({"view", "purchase"}), limit=5)
 NOW = 1_769_860_800_000
@@ -149,3 +149,16 @@ def test_live_features_are_those_of_training() -> None:
     )
     assert digest(live) == digest(trained)
     assert digest(live) != digest(features(acts[:1], {"a": 0}, 2, 50))
+
+
+def test_just_viewed_is_what_the_newest_sitting_viewed() -> None:
+    def act(item: str, ts_ms: int, kind: str = "view") -> Act:
+        return Act(0, ts_ms, item, kind, None, None, None, 0)
+
+    minute = 60_000
+    acts = (act("old", 0), act("a", 100 * minute), act("b", 101 * minute, "cart"))
+    acts = (*acts, act("c", 130 * minute), act("a", 131 * minute))
+    assert History(acts, (0, 0)).just_viewed() == ["a", "c"]
+    assert History((), (0, 0)).just_viewed() == []
+    timeless = History(given([f"i{n}" for n in range(15)], "view"), (0, 0))
+    assert timeless.just_viewed() == [f"i{n}" for n in range(14, 4, -1)]

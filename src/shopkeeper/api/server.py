@@ -1,6 +1,7 @@
 """The server: one or several worker processes on one port, stopped gracefully by SIGTERM."""
 
 import errno
+import gc
 import logging
 import os
 import shutil
@@ -8,14 +9,14 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from shopkeeper.errors import InputError
+from shopkeeper.errors import InputError, NotReady
 from shopkeeper.governance.clients import Clients, may_bind
 
 GRACE_SECONDS = 20  # requests under way may finish within this after SIGTERM
@@ -67,12 +68,18 @@ def app() -> FastAPI:
 
     configure_logs()
     folder = Path(os.environ[_FOLDER])
-    return create_app(
-        Shop.open(folder),
+    shop = Shop.open(folder)
+    made = create_app(
+        shop,
         clients=Clients.of(folder),
         host=os.environ[_HOST],
         log_requests=bool(os.environ[_LOG]),
     )
+    with suppress(NotReady):  # /readyz tells
+        shop.service.health()  # the release is opened now, not by the first request
+    gc.collect()
+    gc.freeze()  # or looking through a quarter of a million objects would halt requests for 0.1 s
+    return made
 
 
 def check_port(host: str, port: int) -> None:

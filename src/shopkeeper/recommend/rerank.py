@@ -1,4 +1,4 @@
-"""The last steps: what was bought is not offered again, what was viewed steps back, no category or
+"""The last steps: what was bought is not offered again, what was just viewed steps back, no category or
 brand fills the page, and now and then one slot shows something unranked, with its exact propensity.
 """
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from shopkeeper.recommend.catalogue import Catalogue, Rows
 
-VIEWED = 0.85  # score factor of an item the user has already looked at; people do come back
+VIEWED = 0.5  # score factor of an item the user has just looked at; people come back later
 DECAY = {"category": 0.97, "brand": 0.97, "shop_id": 0.98}  # per item of the same value before
 FIRST_SLOT = 1  # exploration leaves the slots before it alone: the best item stays
 CAP = {"category": 0.6, "brand": 0.5, "shop_id": 0.6}  # share of a page one value may fill

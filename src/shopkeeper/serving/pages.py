@@ -213,7 +213,7 @@ def ordered(
     ranked = filled(ranked, retrieve.popular(release.popular, plan.allowed, wanted))
     final = ranked.scores
     if request.scene is Scene.HOME:
-        viewed = plan.history.items([Kind.VIEW.value])
+        viewed = plan.history.just_viewed()
         index = catalogue.index
         final = rerank.demote(final, ranked.rows, [index[item] for item in viewed if item in index])
     by = ALIKE if request.scene is Scene.ITEM else tuple(rerank.DECAY)

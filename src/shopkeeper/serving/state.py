@@ -17,9 +17,11 @@ import numpy as np
 from shopkeeper.features.sequences import NO_TIME, Sequences, pack
 from shopkeeper.serving.events import Act, EventLog, session_key, user_key
 from shopkeeper.serving.snapshot import Snapshot
-from shopkeeper.words import KIND_CODES
+from shopkeeper.words import KIND_CODES, Kind
 
 CACHED = 20_000
+SITTING_MS = 1_800_000  # a longer pause ends a sitting
+SITTING_ACTS = 10
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,22 @@ class History:
         """Distinct item ids with an event of one of `kinds`, newest first."""
         wanted = frozenset(kinds)
         return list(dict.fromkeys(a.item_id for a in reversed(self.acts) if a.kind in wanted))
+
+    def just_viewed(self) -> list[str]:
+        """Distinct items viewed in the newest sitting (where there are no times: of the newest
+        `SITTING_ACTS` events), newest first."""
+        found: list[str] = []
+        after: Act | None = None
+        for number, act in enumerate(reversed(self.acts)):
+            if after is not None and (
+                after.ts_ms - act.ts_ms > SITTING_MS
+                or (act.ts_ms == NO_TIME and number >= SITTING_ACTS)
+            ):
+                break
+            if act.kind == Kind.VIEW:
+                found.append(act.item_id)
+            after = act
+        return list(dict.fromkeys(found))
 
 
 STRANGER = History((), (0, 0))
