@@ -75,7 +75,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     asked = parser.parse_args()
     told: dict[str, object] = {}
-    asked.folder.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=asked.folder))
     for threads, batch in ((1, 1), (8, 1), (1, 1000), (4, 1000), (8, 128)):
         told[f"events, {threads} threads, batches of {batch}"] = acknowledged(
