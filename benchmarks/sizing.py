@@ -37,11 +37,7 @@ def measure(users: int, items: int, days: int, models: list[str]) -> dict[str, f
         )
         if models:
             text = (shop / "shop.toml").read_text(encoding="utf-8")
-            start = text.index("models = [")
-            end = text.index("]", start) + 1
-            (shop / "shop.toml").write_text(
-                text[:start] + f"models = {json.dumps(models)}" + text[end:], "utf-8"
-            )
+            (shop / "shop.toml").write_text(f"models = {json.dumps(models)}\n{text}", "utf-8")
         began = time.monotonic()
         with (Path(folder) / "told.json").open("w+") as out:
             run = subprocess.Popen(
