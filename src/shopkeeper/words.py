@@ -71,5 +71,6 @@ class Scene(StrEnum):
 
 
 MONEY_LIMIT = 2**62  # minor units; no index takes a price beyond
+SITTING_MS = 1_800_000  # a longer pause between two events ends a sitting
 VISIT = "session:"  # a visitor whom nobody knows is a user of this prefix and the session's id
 TABLES = ("events", "items", "users", "shops", "images")  # what a shop hands over

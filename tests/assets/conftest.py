@@ -1,4 +1,4 @@
-"""A process that is killed while it works."""
+"""An empty workspace's assets, and a process that is killed while it works."""
 
 import os
 import signal
@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from shopkeeper.assets.store import Assets
 
 
 def _killed_at(child: str, folder: Path, seconds: float) -> None:
@@ -31,3 +33,8 @@ def _killed_at(child: str, folder: Path, seconds: float) -> None:
 def killed_at() -> Callable[[str, Path, float], None]:
     """Run the program `child` in `folder`; kill -9 it that long after it printed "ready"."""
     return _killed_at
+
+
+@pytest.fixture
+def assets(tmp_path: Path) -> Assets:
+    return Assets(tmp_path, buckets=4)

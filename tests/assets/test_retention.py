@@ -16,27 +16,14 @@ from shopkeeper.assets.store import Assets
 from shopkeeper.errors import Conflict, InputError, NotFound
 from shopkeeper.governance.access import OWNER
 from shopkeeper.words import Purpose
+from small_tables import rows, write
 
 NOW = timedelta(0)
-
-
-@pytest.fixture
-def assets(tmp_path: Path) -> Assets:
-    return Assets(tmp_path, buckets=4)
-
-
-def rows(*names: str) -> pl.DataFrame:
-    return pl.DataFrame({"user_id": list(names), "n": list(range(len(names)))})
 
 
 def read(assets: Assets, name: str, version: int | None = None) -> list[str]:
     frame = assets.read(name, by=OWNER, purpose=Purpose.ANALYSE, version=version)
     return frame["user_id"].to_list()
-
-
-def write(assets: Assets, name: str, frame: pl.DataFrame, mode: Any = "replace") -> None:
-    with assets.run("write") as run:
-        run.table(name, mode).put(frame)
 
 
 def data_files(assets: Assets) -> set[str]:

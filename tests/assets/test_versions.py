@@ -13,27 +13,7 @@ from shopkeeper.assets.store import Assets
 from shopkeeper.errors import Denied, InputError, NotFound
 from shopkeeper.governance.access import OWNER, Principal
 from shopkeeper.words import Purpose
-
-
-@pytest.fixture
-def assets(tmp_path: Path) -> Assets:
-    return Assets(tmp_path, buckets=4)
-
-
-def rows(*names: str) -> pl.DataFrame:
-    return pl.DataFrame({"user_id": list(names), "n": list(range(len(names)))})
-
-
-def read(assets: Assets, name: str, version: int | None = None) -> list[str]:
-    frame = assets.read(name, by=OWNER, purpose=Purpose.ANALYSE, version=version)
-    return sorted(frame["user_id"].to_list())
-
-
-def write(
-    assets: Assets, name: str, frame: pl.DataFrame, mode: str = "replace", bucket: int = 0
-) -> None:
-    with assets.run("write") as run:
-        run.table(name, mode).put(frame, bucket=bucket)
+from small_tables import read, rows, write
 
 
 def write_file(assets: Assets, name: str, text: str, kind: str = "model") -> None:

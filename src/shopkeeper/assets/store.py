@@ -308,27 +308,15 @@ class Assets:
     ) -> Iterator["Run"]:
         """Do one step; see the module's example. A failed run is recorded and changes nothing."""
         run = Run(self, step, tuple(reads), dict(parameters or {}), code, by, purpose)
-        with self.writing():
-            run.start()
-            try:
-                yield run
-                run.finish()
-            except BaseException as error:
-                run.fail(error)
-                raise
+        with self.writing(), run.recorded():
+            yield run
 
     @contextmanager
     def alone(self, step: str, parameters: Mapping[str, Any]) -> Iterator["Run"]:
         """As `run`, while no run is at work. Conflict: one is."""
         run = Run(self, step, (), dict(parameters), "", OWNER, Purpose.OPERATE)
-        with durable.lock(self.root / ".runs.lock", wait=False, holder="a run"):
-            run.start()
-            try:
-                yield run
-                run.finish()
-            except BaseException as error:
-                run.fail(error)
-                raise
+        with durable.lock(self.root / ".runs.lock", wait=False, holder="a run"), run.recorded():
+            yield run
 
     def run_key(
         self, step: str, reads: Sequence[str], parameters: Mapping[str, Any], code: str
@@ -587,6 +575,17 @@ class Run:
             )
 
     # the ends
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """From start to finish, or to the failure, which is recorded and goes on."""
+        self.start()
+        try:
+            yield
+            self.finish()
+        except BaseException as error:
+            self.fail(error)
+            raise
 
     def start(self) -> None:
         commit, dirty = git_state()

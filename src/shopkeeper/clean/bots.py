@@ -18,11 +18,11 @@ import numpy as np
 import polars as pl
 
 from shopkeeper.config import CleanSettings
-from shopkeeper.words import Kind
+from shopkeeper.words import SITTING_MS, Kind
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
-SITTING_US = HOUR_US // 2  # a longer pause ends a sitting
+SITTING_US = SITTING_MS * 1000
 MIN_PAUSES = 50
 CLOCK_STEPS_US = (60_000_000, 1_000_000, 1_000)  # clocks that tell minutes, seconds, milliseconds
 NORMAL_HALF = 1.349  # width of the middle half of a normal distribution, in standard deviations

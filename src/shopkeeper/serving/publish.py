@@ -201,7 +201,7 @@ def ask_gate(
 ) -> releases.Decision:
     """The decision for a release that would show this, against its floors and what serves now."""
     metric = settings.gate.metric
-    others = {name: one for name, one in shown.items() if name not in (FUSED, SHOWN)}
+    others = {name: one for name, one in shown.items() if name != FUSED}
     floors = {name: one.metrics for name, one in others.items() if name != CURRENT}
     return releases.gate(
         shown[FUSED].metrics,

@@ -17,10 +17,9 @@ import numpy as np
 from shopkeeper.features.sequences import NO_TIME, Sequences, pack
 from shopkeeper.serving.events import Act, EventLog, session_key, user_key
 from shopkeeper.serving.snapshot import Snapshot
-from shopkeeper.words import KIND_CODES, Kind
+from shopkeeper.words import KIND_CODES, SITTING_MS, Kind
 
 CACHED = 20_000
-SITTING_MS = 1_800_000  # a longer pause ends a sitting
 SITTING_ACTS = 10
 
 
