@@ -479,13 +479,14 @@ class Shop:
                 found = scan.filter(pl.col("item_id") == item_id).collect().sort("file_path")
                 told = found.select("format", "content").row(-1) if found.height else None
                 self._pictures[key] = told
-            shown = self._pictures[key]
+                while (
+                    sum(len(one[1]) for one in self._pictures.values() if one) > CACHE_BYTES
+                    or len(self._pictures) > CACHE_PICTURES
+                ):
+                    self._pictures.popitem(last=False)
+                return told
             self._pictures.move_to_end(key)
-            while sum(len(one[1]) if one else 0 for one in self._pictures.values()) > CACHE_BYTES:
-                self._pictures.popitem(last=False)
-            while len(self._pictures) > CACHE_PICTURES:
-                self._pictures.popitem(last=False)
-            return shown
+            return self._pictures[key]
 
 
 def write_table(frame: pl.DataFrame, out: Path) -> None:
