@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from shopkeeper import cli
+from shopkeeper.cli.answers import moves
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -173,7 +174,7 @@ def test_what_moved_an_item_is_told_from_ranks_and_scores() -> None:
             "models": {"ease": [1.0, 2.0, 3.0, 4.0, None]},
         },
     }
-    assert [(row["item_id"], row["position"], row["moved_by"]) for row in cli.moves(trace)] == [
+    assert [(row["item_id"], row["position"], row["moved_by"]) for row in moves(trace)] == [
         ("a", 1, ""),
         ("d", 4, "viewed"),
         ("b", None, "viewed or variety"),

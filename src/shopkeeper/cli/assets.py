@@ -1,0 +1,201 @@
+"""What data, models and indexes there are."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shopkeeper.cli.root import app
+from shopkeeper.cli.terminal import (
+    HERE,
+    Json,
+    Rows,
+    ShopDir,
+    number,
+    out,
+    print_json,
+    table,
+    tell,
+)
+
+assets_app = typer.Typer(help="What data, models and indexes there are.", no_args_is_help=True)
+app.add_typer(assets_app, name="assets")
+
+
+@assets_app.command("ls")
+def assets_ls(shop: ShopDir = HERE, as_json: Json = False) -> None:
+    """All assets with their current version."""
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = opened.assets_list()
+    if as_json:
+        print_json(told)
+        return
+    table(
+        ("asset", "kind", "version", "rows", "kB", "grade", "made", "what"),
+        (
+            (
+                row["name"], row["kind"], str(row["number"]), number(row["rows"], ","),
+                number(row["bytes"] and row["bytes"] / 1024, ",.0f"), row["grade"],
+                (row["created_at"] or "")[:19], row["description"],
+            )
+            for row in told
+        ),
+    )  # fmt: skip
+
+
+@assets_app.command("show")
+def assets_show(name: str, shop: ShopDir = HERE, as_json: Json = False) -> None:
+    """One asset: schema, versions, the run that made it."""
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = opened.asset(name)
+    if as_json:
+        print_json(told)
+        return
+    out.print(f"[bold]{told['name']}[/] {told['description']}; version {told['version']}, grade {told['grade']}")  # fmt: skip
+    for column, kind in told["schema"].items():
+        out.print(f"  {column:<16} {kind}")
+    out.print(f"made from: {', '.join(told['made_from']) or 'outside data'}")
+    out.print(f"used by:   {', '.join(told['used_by']) or 'nothing yet'}")
+
+
+@assets_app.command("preview")
+def assets_preview(name: str, n: Rows = 10, shop: ShopDir = HERE, as_json: Json = False) -> None:
+    """The first rows of a table."""
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = opened.preview(name, n)
+    if as_json:
+        print_json(told)
+        return
+    columns = told["columns"]
+    table(columns, (["" if row[c] is None else str(row[c])[:40] for c in columns] for row in told["rows"]))  # fmt: skip
+
+
+@assets_app.command("history")
+def assets_history(name: str, shop: ShopDir = HERE, as_json: Json = False) -> None:
+    """All versions of an asset, newest first."""
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = opened.history(name)
+    if as_json:
+        print_json(told)
+        return
+    table(
+        ("version", "rows", "made", "run", "digest"),
+        ((row["version"], f"{row['rows'] or 0:,}", row["created_at"][:19], row["run_id"][:8], row["digest"][:12]) for row in told),
+    )  # fmt: skip
+
+
+@assets_app.command("lineage")
+def assets_lineage(
+    name: Annotated[str | None, typer.Argument()] = None,
+    shop: ShopDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """What an asset was made from and what was made from it."""
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = opened.lineage(name)
+    if as_json:
+        print_json(told)
+        return
+    for edge in told["edges"]:
+        out.print(f"{edge['from']} -> {edge['to']}")
+
+
+@assets_app.command("export")
+def assets_export(
+    name: str,
+    to: Annotated[Path, typer.Option("--out", help=".csv, .parquet or .jsonl")],
+    version: str | None = None,
+    shop: ShopDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Write a table, of any version, to a file."""
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = opened.export_asset(name, to, version)
+    tell(told, as_json, f"{told['asset']} -> {to}")
+
+
+@assets_app.command("diff")
+def assets_diff(
+    name: str,
+    a: Annotated[int, typer.Argument(help="The older version.")],
+    b: Annotated[int | None, typer.Argument(help="Default: the current one.")] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(help="Columns that tell rows apart; the contract's by default."),
+    ] = None,
+    shop: ShopDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """What one version of an asset has that another has not: columns, rows, values."""
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = opened.diff(name, a, b, key)
+    if as_json:
+        print_json(told)
+        return
+    out.print(f"{told['a']} -> {told['b']}: {'the same' if told['same'] else 'not the same'}")
+    if told["kind"] != "table":
+        for what in ("added", "removed", "changed"):
+            for file in told["files"][what]:
+                out.print(f"  {what:<8} {file['file']}")
+        return
+    for what, columns in told["schema"].items():
+        if columns:
+            out.print(f"  columns {what}: {', '.join(columns)}")
+    rows = ", ".join(f"{what} {count:,}" for what, count in told["rows"].items())
+    out.print(f"  rows: {rows}")
+    for what, examples in told["examples"].items():
+        for row in examples:
+            out.print(f"  {what}: {json.dumps(row, ensure_ascii=False, default=str)}", soft_wrap=True, markup=False)  # fmt: skip
+
+
+@assets_app.command("restore")
+def assets_restore(name: str, version: int, shop: ShopDir = HERE, as_json: Json = False) -> None:
+    """Make an old version current again, as a new version; what stands on it is stale then."""
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        made = opened.restore(name, version)
+    tell(
+        made, as_json, f"{made['version']} holds what version {version} held\nnext: shopkeeper run"
+    )
+
+
+@assets_app.command("tidy")
+def assets_tidy(
+    keep_last: Annotated[
+        int, typer.Option(min=1, help="Versions of each asset kept at least.")
+    ] = 10,
+    days: Annotated[float, typer.Option(min=0, help="Younger versions are kept as well.")] = 30,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    shop: ShopDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Give up old versions, merge small files, delete what no kept version needs.
+
+    Never given up: what is current, what a release on disk or a kept model stands on.
+    """
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        told = opened.tidy(keep_last=keep_last, days=days, dry_run=dry_run)
+    would = "would be " if dry_run else ""
+    tell(
+        told, as_json,
+        f"{len(told['removed']):,} versions {would}given up, {told['merged_files']:,} files {would}merged, "
+        f"{told['deleted_files']:,} files ({told['deleted_bytes'] / 1e6:,.1f} MB) {would}deleted",
+    )  # fmt: skip
