@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import sqlalchemy as sa
 
-from shopkeeper.assets import catalog as tables
+from shopkeeper.assets import schema as tables
 from shopkeeper.assets.catalog import Catalog
 from shopkeeper.assets.store import Assets
 from shopkeeper.errors import Conflict, InputError, NotFound, NotReady

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from shopkeeper.assets import catalog as tables
+from shopkeeper.assets import schema as tables
 from shopkeeper.assets.catalog import Catalog, Version, make_current, now
 from shopkeeper.assets.lake import schema_from
 from shopkeeper.errors import Conflict, InputError, NotFound

@@ -17,138 +17,24 @@ from typing import Any
 import sqlalchemy as sa
 
 from shopkeeper.assets import durable
+from shopkeeper.assets.schema import (
+    METADATA,
+    SCHEMA_VERSION,
+    UPGRADES,
+    assets,
+    branch_heads,
+    branches,
+    fixed,
+    merged_files,
+    positions,
+    run_inputs,
+    run_outputs,
+    runs,
+    staged_files,
+    versions,
+)
 
 GIVEN_UP = "given up"  # settings of a position that a forced run makes void
-SCHEMA_VERSION = 2
-_UPGRADES = {  # to schema version: what an older catalogue lacks; new tables are made anyway
-    2: (
-        "ALTER TABLE versions ADD COLUMN branch VARCHAR",
-        "ALTER TABLE versions ADD COLUMN files JSON",
-        "ALTER TABLE versions ADD COLUMN removed_at VARCHAR",
-        "ALTER TABLE runs ADD COLUMN branch VARCHAR",
-    )
-}
-
-_tables = sa.MetaData()
-
-assets = sa.Table(
-    "assets",
-    _tables,
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column(
-        "kind", sa.String, nullable=False
-    ),  # table | model | index | report | release | files
-    sa.Column("owner", sa.String, nullable=False),
-    sa.Column("description", sa.String, nullable=False),
-    sa.Column("grade", sa.String, nullable=False),
-    sa.Column("contract", sa.String),
-    sa.Column("current", sa.String),  # id of the current version
-    sa.Column("created_at", sa.String, nullable=False),
-)
-versions = sa.Table(
-    "versions",
-    _tables,
-    sa.Column("id", sa.String, primary_key=True),  # "<asset>@<number>"
-    sa.Column("asset", sa.String, nullable=False, index=True),
-    sa.Column("number", sa.Integer, nullable=False),
-    sa.Column("digest", sa.String, nullable=False),
-    sa.Column("delta_version", sa.Integer),  # tables only
-    sa.Column("schema", sa.JSON, nullable=False),
-    sa.Column("rows", sa.Integer),
-    sa.Column("bytes", sa.Integer, nullable=False),
-    sa.Column("contract_version", sa.String),
-    sa.Column("quality", sa.JSON),
-    sa.Column("notes", sa.JSON, nullable=False),
-    sa.Column("run_id", sa.String, nullable=False, index=True),
-    sa.Column("created_at", sa.String, nullable=False),
-    sa.Column("branch", sa.String),  # id of the branch it is in; null: the main line
-    sa.Column("files", sa.JSON(none_as_null=True)),  # data files of a table in a branch
-    sa.Column("removed_at", sa.String),  # its data is given up; the record stays
-    sa.UniqueConstraint("asset", "number"),
-)
-runs = sa.Table(
-    "runs",
-    _tables,
-    sa.Column("id", sa.String, primary_key=True),
-    sa.Column("step", sa.String, nullable=False, index=True),
-    sa.Column("key", sa.String, nullable=False, index=True),
-    sa.Column("code_digest", sa.String, nullable=False),
-    sa.Column("git_commit", sa.String),
-    sa.Column("git_dirty", sa.Boolean),
-    sa.Column("parameters", sa.JSON, nullable=False),
-    sa.Column("notes", sa.JSON, nullable=False),
-    sa.Column("started_at", sa.String, nullable=False),
-    sa.Column("finished_at", sa.String),
-    sa.Column("outcome", sa.String, nullable=False),  # running | done | failed
-    sa.Column("error", sa.String),
-    sa.Column("seconds", sa.Float),
-    sa.Column("cpu_seconds", sa.Float),
-    sa.Column("peak_rss_mb", sa.Float),
-    sa.Column("branch", sa.String),
-)
-run_inputs = sa.Table(
-    "run_inputs",
-    _tables,
-    sa.Column("run_id", sa.String, primary_key=True),
-    sa.Column("version_id", sa.String, primary_key=True, index=True),
-)
-run_outputs = sa.Table(
-    "run_outputs",
-    _tables,
-    sa.Column("run_id", sa.String, primary_key=True),
-    sa.Column("version_id", sa.String, primary_key=True, index=True),
-)
-positions = sa.Table(  # how far each source file was read
-    "positions",
-    _tables,
-    sa.Column("asset", sa.String, primary_key=True),
-    sa.Column("source", sa.String, primary_key=True),
-    sa.Column("file", sa.String, primary_key=True),
-    sa.Column("position", sa.JSON, nullable=False),
-    sa.Column("settings", sa.String, nullable=False),  # digest of the mapping it was read under
-    sa.Column("staged", sa.Boolean, nullable=False),  # True: read, but not in a version yet
-)
-staged_files = sa.Table(  # data files written and synced, but not in a version yet
-    "staged_files",
-    _tables,
-    sa.Column("asset", sa.String, primary_key=True),
-    sa.Column("path", sa.String, primary_key=True),
-    sa.Column("settings", sa.String, nullable=False),
-    sa.Column("file", sa.JSON, nullable=False),
-)
-merged_files = sa.Table(  # data files that a compaction made of smaller ones
-    "merged_files",
-    _tables,
-    sa.Column("asset", sa.String, primary_key=True),
-    sa.Column("path", sa.String, primary_key=True),
-    sa.Column(
-        "parts", sa.JSON, nullable=False
-    ),  # [bucket, digest, rows] of files as runs made them
-    sa.Column("sources", sa.JSON, nullable=False),  # paths of the files it took the place of
-    sa.Column("created_at", sa.String, nullable=False),
-)
-fixed = sa.Table(  # settings that hold for the life of the workspace
-    "fixed",
-    _tables,
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("value", sa.JSON, nullable=False),
-)
-branches = sa.Table(
-    "branches",
-    _tables,
-    sa.Column("id", sa.String, primary_key=True),  # never used again, as names may be
-    sa.Column("name", sa.String, nullable=False, unique=True),
-    sa.Column("created_at", sa.String, nullable=False),
-)
-branch_heads = sa.Table(  # what is current in a branch
-    "branch_heads",
-    _tables,
-    sa.Column("branch", sa.String, primary_key=True),
-    sa.Column("asset", sa.String, primary_key=True),
-    sa.Column("version_id", sa.String, nullable=False),
-    sa.Column("base_id", sa.String),  # what main had when the branch first wrote the asset
-    sa.Column("about", sa.JSON, nullable=False),
-)
 
 
 @dataclass(frozen=True)
@@ -201,9 +87,9 @@ class Catalog:
         with self.engine.begin() as connection:
             found = connection.exec_driver_sql("PRAGMA user_version").scalar()
             for number in range(found + 1 if found else SCHEMA_VERSION + 1, SCHEMA_VERSION + 1):
-                for change in _UPGRADES[number]:
+                for change in UPGRADES[number]:
                     connection.exec_driver_sql(change)
-            _tables.create_all(connection)
+            METADATA.create_all(connection)
             if not found or found < SCHEMA_VERSION:
                 connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
         durable.sync_folder(path.parent)

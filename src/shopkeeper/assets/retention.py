@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from shopkeeper.assets import catalog as tables
 from shopkeeper.assets import durable
+from shopkeeper.assets import schema as tables
 from shopkeeper.assets.branches import on_main
 from shopkeeper.assets.catalog import Version, now, upsert
 from shopkeeper.assets.lake import DataFile, schema_from

@@ -30,7 +30,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from shopkeeper.assets import branches, diff, durable, retention
-from shopkeeper.assets import catalog as tables
+from shopkeeper.assets import schema as tables
 from shopkeeper.assets.catalog import Catalog, Version, make_current, now, upsert
 from shopkeeper.assets.lake import DataFile, TableStore, schema_from, signed
 from shopkeeper.assets.provenance import git_state

@@ -1,0 +1,138 @@
+"""The tables of the catalogue, in SQLAlchemy Core: one schema for every database it may stand in.
+
+A new table needs nothing more than to stand here: it is made when a catalogue without it is opened. A
+new column of a table that is out there needs its line in UPGRADES, and the version goes up.
+"""
+
+import sqlalchemy as sa
+
+SCHEMA_VERSION = 2
+UPGRADES = {  # to schema version: what an older catalogue lacks; new tables are made anyway
+    2: (
+        "ALTER TABLE versions ADD COLUMN branch VARCHAR",
+        "ALTER TABLE versions ADD COLUMN files JSON",
+        "ALTER TABLE versions ADD COLUMN removed_at VARCHAR",
+        "ALTER TABLE runs ADD COLUMN branch VARCHAR",
+    )
+}
+
+METADATA = sa.MetaData()
+
+assets = sa.Table(
+    "assets",
+    METADATA,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column(
+        "kind", sa.String, nullable=False
+    ),  # table | model | index | report | release | files
+    sa.Column("owner", sa.String, nullable=False),
+    sa.Column("description", sa.String, nullable=False),
+    sa.Column("grade", sa.String, nullable=False),
+    sa.Column("contract", sa.String),
+    sa.Column("current", sa.String),  # id of the current version
+    sa.Column("created_at", sa.String, nullable=False),
+)
+versions = sa.Table(
+    "versions",
+    METADATA,
+    sa.Column("id", sa.String, primary_key=True),  # "<asset>@<number>"
+    sa.Column("asset", sa.String, nullable=False, index=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("digest", sa.String, nullable=False),
+    sa.Column("delta_version", sa.Integer),  # tables only
+    sa.Column("schema", sa.JSON, nullable=False),
+    sa.Column("rows", sa.Integer),
+    sa.Column("bytes", sa.Integer, nullable=False),
+    sa.Column("contract_version", sa.String),
+    sa.Column("quality", sa.JSON),
+    sa.Column("notes", sa.JSON, nullable=False),
+    sa.Column("run_id", sa.String, nullable=False, index=True),
+    sa.Column("created_at", sa.String, nullable=False),
+    sa.Column("branch", sa.String),  # id of the branch it is in; null: the main line
+    sa.Column("files", sa.JSON(none_as_null=True)),  # data files of a table in a branch
+    sa.Column("removed_at", sa.String),  # its data is given up; the record stays
+    sa.UniqueConstraint("asset", "number"),
+)
+runs = sa.Table(
+    "runs",
+    METADATA,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("step", sa.String, nullable=False, index=True),
+    sa.Column("key", sa.String, nullable=False, index=True),
+    sa.Column("code_digest", sa.String, nullable=False),
+    sa.Column("git_commit", sa.String),
+    sa.Column("git_dirty", sa.Boolean),
+    sa.Column("parameters", sa.JSON, nullable=False),
+    sa.Column("notes", sa.JSON, nullable=False),
+    sa.Column("started_at", sa.String, nullable=False),
+    sa.Column("finished_at", sa.String),
+    sa.Column("outcome", sa.String, nullable=False),  # running | done | failed
+    sa.Column("error", sa.String),
+    sa.Column("seconds", sa.Float),
+    sa.Column("cpu_seconds", sa.Float),
+    sa.Column("peak_rss_mb", sa.Float),
+    sa.Column("branch", sa.String),
+)
+run_inputs = sa.Table(
+    "run_inputs",
+    METADATA,
+    sa.Column("run_id", sa.String, primary_key=True),
+    sa.Column("version_id", sa.String, primary_key=True, index=True),
+)
+run_outputs = sa.Table(
+    "run_outputs",
+    METADATA,
+    sa.Column("run_id", sa.String, primary_key=True),
+    sa.Column("version_id", sa.String, primary_key=True, index=True),
+)
+positions = sa.Table(  # how far each source file was read
+    "positions",
+    METADATA,
+    sa.Column("asset", sa.String, primary_key=True),
+    sa.Column("source", sa.String, primary_key=True),
+    sa.Column("file", sa.String, primary_key=True),
+    sa.Column("position", sa.JSON, nullable=False),
+    sa.Column("settings", sa.String, nullable=False),  # digest of the mapping it was read under
+    sa.Column("staged", sa.Boolean, nullable=False),  # True: read, but not in a version yet
+)
+staged_files = sa.Table(  # data files written and synced, but not in a version yet
+    "staged_files",
+    METADATA,
+    sa.Column("asset", sa.String, primary_key=True),
+    sa.Column("path", sa.String, primary_key=True),
+    sa.Column("settings", sa.String, nullable=False),
+    sa.Column("file", sa.JSON, nullable=False),
+)
+merged_files = sa.Table(  # data files that a compaction made of smaller ones
+    "merged_files",
+    METADATA,
+    sa.Column("asset", sa.String, primary_key=True),
+    sa.Column("path", sa.String, primary_key=True),
+    sa.Column(
+        "parts", sa.JSON, nullable=False
+    ),  # [bucket, digest, rows] of files as runs made them
+    sa.Column("sources", sa.JSON, nullable=False),  # paths of the files it took the place of
+    sa.Column("created_at", sa.String, nullable=False),
+)
+fixed = sa.Table(  # settings that hold for the life of the workspace
+    "fixed",
+    METADATA,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("value", sa.JSON, nullable=False),
+)
+branches = sa.Table(
+    "branches",
+    METADATA,
+    sa.Column("id", sa.String, primary_key=True),  # never used again, as names may be
+    sa.Column("name", sa.String, nullable=False, unique=True),
+    sa.Column("created_at", sa.String, nullable=False),
+)
+branch_heads = sa.Table(  # what is current in a branch
+    "branch_heads",
+    METADATA,
+    sa.Column("branch", sa.String, primary_key=True),
+    sa.Column("asset", sa.String, primary_key=True),
+    sa.Column("version_id", sa.String, nullable=False),
+    sa.Column("base_id", sa.String),  # what main had when the branch first wrote the asset
+    sa.Column("about", sa.JSON, nullable=False),
+)
