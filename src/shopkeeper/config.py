@@ -154,6 +154,42 @@ class CleanSettings(Section):
         return told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
 
 
+class IdentityKey(Section):
+    """One key by which user ids are known to be one person."""
+
+    source: str = Field(alias="from", pattern=r"^(users|events)\.[a-z_]+(\.[^'\]]+)?$")
+    """where it stands: "users.attributes.email", "users.region", "events.session_id" """
+    normalise: Literal["exact", "lower", "email", "phone", "name"] = "exact"
+    """what is compared: the text as it is, in small letters, or as that kind of thing is written"""
+    country: str | None = Field(None, pattern=r"^[1-9]\d{0,3}$")
+    """phone only: the code that numbers without one are of, e.g. "86" """
+    weight: float = Field(1.0, gt=0, le=1)
+    """1 (strong): links alone; less (weak): only with others, up to a sum of 1"""
+    max_users: int = Field(5, ge=2, le=100)
+    """a value that more users have is shared by many people and links nobody"""
+    veto: bool | None = None
+    """users with different values of it are different people; default: of strong keys of `users`"""
+    typos: bool = False
+    """values that one typing error makes of each other do not veto, and count half the weight"""
+    ignore: tuple[str, ...] = ()
+    """values that say nothing, e.g. "000000" """
+
+    @property
+    def vetoes(self) -> bool:
+        """Whether different values speak against a link."""
+        strong = self.weight >= 1 and self.source.startswith("users.")
+        return strong if self.veto is None else self.veto
+
+
+class IdentitySettings(Section):
+    """Several user ids (web, app, service desk) that are one person. Without keys: off."""
+
+    keys: dict[str, IdentityKey] = Field(default_factory=dict)
+    """a name of your own -> where the key stands and how it is compared"""
+    max_ids: int = Field(20, ge=2)
+    """a person has no more user ids than this"""
+
+
 class FeatureSettings(Section):
     max_length: int = 200
     """events of a user's history that models see, newest last"""
@@ -266,6 +302,7 @@ class Settings(Section):
     """tables that no source names: the plain shape, user_behavior.* and item_data.* (users.*, shops.*,
     images/) in raw/ or in the workspace itself"""
     clean: CleanSettings = CleanSettings()
+    identity: IdentitySettings = IdentitySettings()
     features: FeatureSettings = FeatureSettings()
     split: SplitSettings = SplitSettings()
     training: TrainingSettings = TrainingSettings()

@@ -13,7 +13,7 @@ from typing import Any
 
 from shopkeeper.analysis import steps as reports
 from shopkeeper.assets import contracts
-from shopkeeper.clean import apply
+from shopkeeper.clean import apply, identity
 from shopkeeper.collect.land import land
 from shopkeeper.config import Settings
 from shopkeeper.engine.steps import Step
@@ -38,7 +38,8 @@ def steps(settings: Settings) -> tuple[Step, ...]:
         _clean("items", apply.items_step, ("raw.item_writes", "clean.shops"), needs=()),
         _clean("users", apply.users_step),
         _clean("images", apply.images_step),
-        _clean("events", apply.events_step, ("raw.feedback", "raw.item_writes", "clean.items", "quarantine.items", "clean.shops"), needs=()),
+        *_identity(settings),
+        _clean("events", apply.events_step, ("raw.feedback", "raw.item_writes", "clean.items", "quarantine.items", "clean.shops", *_stitched(settings)), needs=()),
         *reports.steps(),
         Step(
             "features.items", ("clean.items", "clean.events"), ("features.items",),
@@ -76,6 +77,23 @@ def _clean(table: str, work: Any, also: tuple[str, ...] = (), needs: Any = None)
         return {"clean": settings.clean, "contract": contracts.digest(folder, table)}
 
     return Step(f"clean.{table}", reads, makes, work, parameters, needs)
+
+
+def _identity(settings: Settings) -> tuple[Step, ...]:
+    """Who is whom, before events are cleaned: only where shop.toml declares keys."""
+    if not settings.identity.keys:
+        return ()
+    return (
+        Step(
+            "clean.identity", ("clean.users", "raw.events", "raw.feedback", identity.DECISIONS),
+            (identity.IDENTITIES, identity.LINKS, identity.MOVED),
+            identity.identity_step, lambda s, _: {"identity": s.identity},
+        ),
+    )  # fmt: skip
+
+
+def _stitched(settings: Settings) -> tuple[str, ...]:
+    return (identity.IDENTITIES, identity.MOVED) if settings.identity.keys else ()
 
 
 def _train(spelling: str) -> Step:
@@ -116,6 +134,7 @@ def _served(settings: Settings) -> tuple[str, ...]:
         "features.items",
         "features.sequences",
         "indexes.search",
+        *((identity.IDENTITIES,) if settings.identity.keys else ()),
     )
     return (*base, *(asset for pair in made for asset in pair))
 
@@ -126,7 +145,7 @@ def mermaid(settings: Settings) -> str:
     arrows: dict[tuple[str, str], set[str]] = {}
     for step in steps(settings):
         for asset in step.reads:
-            if (giver := made_by[asset]) != step.group:
+            if (giver := made_by.get(asset, "")) not in ("", step.group):
                 layer = asset.partition(".")[0] + ".*"
                 arrows.setdefault((giver, step.group), set()).add(layer)
     lines = ["flowchart LR", "  files[(raw files, SQL)] --> collect"]

@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from importlib import metadata
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -21,9 +22,11 @@ import polars as pl
 
 from shopkeeper import config, pipeline
 from shopkeeper.analysis.sql import Limits, Result, query
-from shopkeeper.assets import durable
+from shopkeeper.assets import backup, durable
 from shopkeeper.assets.catalog import Version
+from shopkeeper.assets.objects import open_store
 from shopkeeper.assets.store import Assets
+from shopkeeper.clean import identity
 from shopkeeper.clean.report import explain
 from shopkeeper.engine.steps import Outcome, Report, Step, run_steps, select, silent
 from shopkeeper.errors import Conflict, InputError, NotFound, NotReady
@@ -337,6 +340,15 @@ class Shop:
             "deleted_bytes": gone["bytes"],
         }
 
+    def backup(
+        self, to: str, *, verify: bool = True, progress: backup.Progress = backup.silent
+    ) -> dict[str, Any]:
+        """Keep the whole workspace at `to`, a folder or a bucket; see `assets.backup`."""
+        about = {"shop": self.settings.name, "shopkeeper": metadata.version("shopkeeper")}
+        return backup.backup(
+            self.assets, self.folder, open_store(to), about=about, verify=verify, progress=progress
+        )
+
     def _record(self, name: str) -> dict[str, Any]:
         found = [record for record in self.assets.catalog.assets() if record["name"] == name]
         if not found:
@@ -362,6 +374,20 @@ class Shop:
             "created_at": version.created_at if version else None,
             "quality": version.quality if version else None,
         }
+
+    # identity
+
+    def identities(self, user_id: str) -> dict[str, Any]:
+        """All ids of a user's person, with the evidence of each link; see `clean.identity`."""
+        return identity.identities(self.assets, user_id)
+
+    def unlink(self, a: str, b: str, why: str, by: str = OWNER.name) -> dict[str, Any]:
+        """Say for good that two user ids are two people; the next run parts them."""
+        return identity.decide(self.assets, a, b, identity.APART, why, by)
+
+    def relink(self, a: str, b: str, why: str, by: str = OWNER.name) -> dict[str, Any]:
+        """Take an `unlink` back: what the keys say counts again from the next run on."""
+        return identity.decide(self.assets, a, b, identity.FREE, why, by)
 
     # quality
 

@@ -14,6 +14,7 @@ import polars as pl
 
 from shopkeeper.assets import contracts
 from shopkeeper.assets.contracts import Contract
+from shopkeeper.clean import identity
 from shopkeeper.clean.catalogue import clean_images, clean_items, clean_shops, clean_users
 from shopkeeper.clean.checks import Cleaned, Unaccounted
 from shopkeeper.clean.events import clean_events
@@ -62,28 +63,28 @@ def events_step(context: Context) -> None:
         timed = run.scan("raw.events").select(pl.col("ts").is_not_null().any()).collect().item()
         has_time = bool(timed)
     now = datetime.now(UTC)
+    persons = identity.persons_of(run)
 
     def parts() -> Iterable[tuple[int, Cleaned]]:
         for bucket in range(settings.buckets):
             found = []
-            if run.has("raw.events"):
-                found.append(run.scan("raw.events", buckets=[bucket]))
-            if run.has("raw.feedback"):
-                live = run.scan("raw.feedback", buckets=[bucket])
-                found.append(live.with_columns(pl.col("seq") + LIVE_AFTER))
+            for name in ("raw.events", "raw.feedback"):
+                if run.has(name):
+                    rows = run.scan(name, buckets=[bucket])
+                    rows = identity.of_bucket(run, name, bucket, rows, persons, settings.buckets)
+                    after = LIVE_AFTER if name == "raw.feedback" else 0
+                    found.append(rows.with_columns(pl.col("seq") + after))
             raw = pl.concat(found).collect()
-            yield (
-                bucket,
-                clean_events(
-                    raw,
-                    items=items,
-                    shops=shops,
-                    settings=settings.clean,
-                    now=now,
-                    has_time=has_time,
-                    contract=contract,
-                ),
+            cleaned = clean_events(
+                raw,
+                items=items,
+                shops=shops,
+                settings=settings.clean,
+                now=now,
+                has_time=has_time,
+                contract=contract,
             )
+            yield bucket, replace(cleaned, clean=identity.follow(cleaned.clean, persons))
             context.progress(bucket + 1, settings.buckets, f"bucket {bucket + 1}")
 
     _write(context, "events", contract, rows, parts())

@@ -15,7 +15,9 @@ from shopkeeper.cli import (
     analysis,
     answers,
     assets,
+    backup,
     clients,
+    identity,
     loop,
     quality,
     releases,
@@ -24,7 +26,7 @@ from shopkeeper.cli.root import app
 from shopkeeper.cli.terminal import err
 from shopkeeper.errors import ShopkeeperError
 
-GROUPS = (loop, quality, assets, analysis, answers, releases, clients)
+GROUPS = (loop, quality, assets, analysis, answers, releases, clients, backup, identity)
 
 
 def main() -> None:

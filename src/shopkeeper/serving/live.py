@@ -45,7 +45,7 @@ class Live:
     ) -> None:
         self.release = release
         self.catalogue = release.catalogue
-        self.histories = Histories(log, release.snapshot, rules(settings))
+        self.histories = Histories(log, release.snapshot, rules(settings), release.persons)
         self.scorer = Scorer(
             release.models, settings.serving.deadline_ms / 1000.0, settings.serving.threads
         )

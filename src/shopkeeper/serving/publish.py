@@ -16,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from shopkeeper.assets.store import Run
+from shopkeeper.clean.identity import members, persons_of
 from shopkeeper.config import Settings
 from shopkeeper.engine.steps import Context
 from shopkeeper.errors import NotReady
@@ -82,6 +83,7 @@ def publish(context: Context) -> None:
         items_position=taken,
         history=settings.serving.history,
         opted_out=opted_out(run),
+        persons=persons_of(run),
         workspace=context.folder,
     )
     asked = sample(split.test, SHOWN_EXAMPLES, 0)
@@ -179,7 +181,8 @@ def opted_out(run: Run) -> list[str]:
     if not run.has("clean.users"):
         return []
     users = run.scan("clean.users").filter(~pl.col("personalisation").fill_null(True))
-    return users.select("user_id").collect()["user_id"].to_list()
+    told = users.select("user_id").collect()["user_id"].to_list()
+    return members(persons_of(run), told)  # one no is the no of the whole person
 
 
 def _trained_on(context: Context, names: list[str]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Releases: the asset versions that serve together. Built whole, gated, swapped in one rename.
 
 store/releases/<id>/   manifest.json, models/<name>/, search/, items.parquet, vocabulary.parquet,
-                       opted_out.parquet, popularity.npy, repeatable.npy, histories/
+                       opted_out.parquet, popularity.npy, repeatable.npy, histories/,
+                       persons.parquet (where user ids were stitched)
 store/releases/current.json      which one serves, which one before it, and why
 store/releases/decisions.jsonl   every gate, swap and rollback, with its numbers
 """
@@ -103,6 +104,7 @@ def build(
     items_position: int = 0,
     history: int = 200,
     opted_out: Sequence[str] = (),
+    persons: pl.DataFrame | None = None,
     workspace: Path | None = None,
 ) -> str:
     """Make a release folder below `store` (the workspace's store/releases); returns its id.
@@ -122,6 +124,7 @@ def build(
         events_position: seq of the online event log up to which `events` holds it; likewise items.
         history: newest events kept of each user.
         opted_out: users without personalisation: they get what any stranger gets.
+        persons: user_id, person: users who are one person with others; events have the person.
         workspace: where a user's own model classes are looked for.
     Raises:
         InputError: a model scores another number of items than the vocabulary has.
@@ -146,6 +149,8 @@ def build(
         pl.DataFrame({"user_id": list(opted_out)}, schema={"user_id": pl.String}).write_parquet(
             making / "opted_out.parquet"
         )
+        if persons is not None and persons.height:
+            persons.write_parquet(making / "persons.parquet")
         np.save(making / "popularity.npy", popularity(interest, vocabulary), allow_pickle=False)
         np.save(making / "repeatable.npy", repeatable(events, vocabulary), allow_pickle=False)
         manifest = Manifest(
@@ -270,6 +275,9 @@ class Release:
             self.repeatable = np.load(folder / "repeatable.npy", allow_pickle=False)
             self.snapshot = snapshot.read(folder / "histories", self.manifest.positions["events"])
             self.opted_out = frozenset(pl.read_parquet(folder / "opted_out.parquet")["user_id"])
+            self.persons: dict[str, str] = {}  # user id -> its person's, where it is another's
+            if (folder / "persons.parquet").exists():
+                self.persons = dict(pl.read_parquet(folder / "persons.parquet").iter_rows())
         except (OSError, ValueError, KeyError, EOFError, pl.exceptions.PolarsError) as error:
             raise NotReady(
                 f"a file of the release is missing or damaged: {error}",

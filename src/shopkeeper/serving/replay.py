@@ -70,7 +70,8 @@ class Replayer:
             except (NotReady, NotFound):
                 self._open[name] = None
             else:
-                histories = Histories(self._log, release.snapshot, rules(self._settings))
+                known = rules(self._settings)
+                histories = Histories(self._log, release.snapshot, known, release.persons)
                 self._open[name] = release, histories
         return self._open[name]
 

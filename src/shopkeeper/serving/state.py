@@ -17,7 +17,7 @@ import numpy as np
 from shopkeeper.features.sequences import NO_TIME, Sequences, pack
 from shopkeeper.serving.events import Act, EventLog, session_key, user_key
 from shopkeeper.serving.snapshot import Snapshot
-from shopkeeper.words import KIND_CODES, SITTING_MS, Kind
+from shopkeeper.words import KIND_CODES, SITTING_MS, VISIT, Kind
 
 CACHED = 20_000
 SITTING_ACTS = 10
@@ -68,17 +68,28 @@ STRANGER = History((), (0, 0))
 class Histories:
     """Users' and sessions' histories under one release's snapshot; safe to share."""
 
-    def __init__(self, log: EventLog, snapshot: Snapshot, rules: Rules) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        snapshot: Snapshot,
+        rules: Rules,
+        persons: Mapping[str, str] | None = None,
+    ) -> None:
+        """`persons`: user id -> the id its person has in the snapshot, of users of several ids."""
         self.log = log
         self.snapshot = snapshot
         self.rules = rules
+        self._persons = persons or {}
+        self._keys: dict[str, list[str]] = {}  # person -> whose events in the log are theirs
+        for user, person in self._persons.items():
+            self._keys.setdefault(person, []).append(_log_key(user))
         self._cache: OrderedDict[tuple[str | None, str | None], History] = OrderedDict()
         self._lock = Lock()
 
     def version(self, user_id: str | None, session_id: str | None) -> tuple[int, int]:
         """The state version now; one index look-up each."""
         return (
-            self.log.version_of(user_key(user_id)) if user_id else 0,
+            max(map(self.log.version_of, self._of(user_id))) if user_id else 0,
             self.log.version_of(session_key(session_id)) if session_id else 0,
         )
 
@@ -104,13 +115,26 @@ class Histories:
         acts: list[Act] = []
         logged: list[Act] = []
         if user_id is not None:
-            acts = self.snapshot.acts(user_id)
-            logged = self.log.of(user_key(user_id), self.snapshot.position, version[0])
+            acts = self.snapshot.acts(self._persons.get(user_id, user_id))
+            for key in self._of(user_id):
+                logged += self.log.of(key, self.snapshot.position, version[0])
         if session_id is not None and version[1]:
             logged += self.log.of(session_key(session_id), 0, version[1])
         logged.sort(key=lambda act: (act.ts_us, act.seq))  # as the lake has them
         fold(acts, logged, self.rules)
         return History(tuple(acts[-self.rules.limit :]), version)
+
+    def _of(self, user_id: str) -> list[str]:
+        """Under which keys the log has what this person did."""
+        if not self._persons:
+            return [user_key(user_id)]
+        return self._keys.get(self._persons.get(user_id, user_id)) or [user_key(user_id)]
+
+
+def _log_key(user: str) -> str:
+    """The log's key of a user of the lake, where a visit is a user as well."""
+    visit = user.startswith(VISIT)
+    return session_key(user.removeprefix(VISIT)) if visit else user_key(user)
 
 
 def fold(acts: list[Act], new: Sequence[Act], rules: Rules) -> None:
