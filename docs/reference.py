@@ -10,7 +10,7 @@ import typer
 from pydantic import BaseModel
 
 from shopkeeper.cli import app
-from shopkeeper.config import Settings, Source, When
+from shopkeeper.config import IdentityKey, Settings, Source, When
 
 HERE = Path(__file__).parent
 
@@ -71,6 +71,9 @@ def shop_toml() -> str:
         if section.__doc__:
             lines += [section.__doc__.strip(), ""]
         lines += [_key(section, key) for key in section.model_fields]
+        if name == "identity":
+            lines += ["", "### `[identity.keys.NAME]`", "", (IdentityKey.__doc__ or "").strip(), ""]
+            lines += [_key(IdentityKey, key) for key in IdentityKey.model_fields]
     return "\n".join(lines) + "\n"
 
 
@@ -79,7 +82,7 @@ def _key(section: type[BaseModel], name: str) -> str:
     default = field.get_default(call_default_factory=True)
     told = "required" if field.is_required() else f"`{default!r}`"
     text = " ".join((field.description or "").split())
-    return f"- `{name}` ({told}) {text}".rstrip()
+    return f"- `{field.alias or name}` ({told}) {text}".rstrip()
 
 
 def _commands(command: Any, path: str) -> dict[str, Any]:

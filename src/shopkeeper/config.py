@@ -395,10 +395,10 @@ def _keys_beside(loc: tuple[Any, ...]) -> list[str]:
     """Known keys of the section that the last part of `loc` stands in."""
     section: type[BaseModel] = Settings
     for part in loc[:-1]:
-        if isinstance(part, int):
+        if isinstance(part, int) or section is IdentityKey:  # which one it is of several
             continue
-        found: Any = {"sources": Source, "when": When}.get(str(part))
+        found: Any = {"sources": Source, "when": When, "keys": IdentityKey}.get(str(part))
         found = found or section.model_fields[str(part)].annotation
         if isinstance(found, type) and issubclass(found, BaseModel):
             section = found
-    return sorted(section.model_fields)
+    return sorted(field.alias or name for name, field in section.model_fields.items())
