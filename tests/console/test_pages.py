@@ -31,6 +31,12 @@ PAGES = (
     "/console/assets/clean.events",
     "/console/assets/models.item_knn",
     "/console/assets/clean.images",
+    "/console/sql",
+    "/console/sql?q=SELECT%20kind,%20count(*)%20AS%20n%20FROM%20clean.events%20GROUP%20BY%20kind",
+    "/console/sql?q=SELECT%20kond%20FROM%20clean.events",
+    "/console/reports",
+    "/console/reports/funnel",
+    "/console/reports/basket",
     "/docs",
     "/signin",
 )

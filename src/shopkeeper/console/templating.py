@@ -84,6 +84,21 @@ def short(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
 
 
+def cell(value: Any) -> str:
+    """A value in a table of data: None -> "", True -> "true", lists as JSON; cut at 300 characters."""
+    if value is None:
+        return ""
+    plain = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return plain if len(plain) <= 300 else f"{plain[:299]}…"
+
+
+def number_type(kind: str) -> bool:
+    """Whether DuckDB's name of a type is that of numbers."""
+    return (
+        kind.startswith(("DECIMAL", "DOUBLE", "FLOAT")) or kind.endswith("INT") or kind == "INTEGER"
+    )
+
+
 def _attribute_json(value: Any) -> Markup:
     """JSON that may stand in a double-quoted attribute."""
     return Markup.escape(json.dumps(value, ensure_ascii=False, default=str))
@@ -102,10 +117,12 @@ def _environment() -> Environment:
         "number": number,
         "short": short,
         "size": size,
+        "cell": cell,
         "when": short_time,
         "attribute_json": _attribute_json,
         "address": lambda text: quote(str(text), safe=""),
     }
+    environment.tests["number_type"] = number_type
     return environment
 
 
