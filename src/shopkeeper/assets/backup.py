@@ -145,10 +145,7 @@ def _own_files(folder: Path, store: Path, target: ObjectStore) -> list[_Source]:
             where=target.address,
             next="name a folder outside the workspace, best on another disk",
         )
-    return [
-        _Source(path.relative_to(folder).as_posix(), path)
-        for path in _walk(folder, {store})
-    ]
+    return [_Source(path.relative_to(folder).as_posix(), path) for path in _walk(folder, {store})]
 
 
 def _walk(folder: Path, but: set[Path]) -> Iterator[Path]:
@@ -275,9 +272,7 @@ def _list(store: ObjectStore, id: str | None) -> dict[str, Any]:
     return told
 
 
-def check(
-    store: ObjectStore, id: str | None = None, progress: Progress = silent
-) -> dict[str, Any]:
+def check(store: ObjectStore, id: str | None = None, progress: Progress = silent) -> dict[str, Any]:
     """Read every part of a backup and compare it with its name.
 
     Returns:
