@@ -287,6 +287,26 @@ class Shop:
         frame = rows_.drop(pl.selectors.binary()).collect()
         return {"columns": frame.columns, "rows": json.loads(frame.write_json())}
 
+    def runs(self, limit: int = 100, step: str | None = None) -> list[dict[str, Any]]:
+        """The newest runs first, of one step or of all.
+
+        Returns:
+            [{"id", "step", "outcome", "started_at", "seconds", "cpu_seconds", "peak_rss_mb", "error",
+            "inputs", "outputs", "driver", "workers"}]
+        """
+        catalog = self.assets.catalog
+        kept = ("id", "step", "outcome", "started_at", "seconds", "cpu_seconds", "peak_rss_mb", "error")  # fmt: skip
+        return [
+            {
+                **{key: run[key] for key in kept},
+                "inputs": catalog.inputs(run["id"]),
+                "outputs": catalog.outputs(run["id"]),
+                "driver": run["notes"].get("driver", "local"),
+                "workers": run["notes"].get("workers", 1),
+            }
+            for run in catalog.runs(step=step, limit=limit)
+        ]
+
     def history(self, name: str) -> list[dict[str, Any]]:
         """All versions of an asset, newest first."""
         self._record(name)

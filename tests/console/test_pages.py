@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shopkeeper.console.backstage import _graph
+from shopkeeper.console.lineage import placed
 from shopkeeper.console.pictures import tile
 from shopkeeper.console.templating import money, number, short, size, words
 
@@ -31,6 +31,15 @@ PAGES = (
     "/console/assets/clean.events",
     "/console/assets/models.item_knn",
     "/console/assets/clean.images",
+    "/console/assets/clean.events?tab=columns",
+    "/console/assets/clean.events?tab=quality",
+    "/console/assets/clean.events?tab=lineage&up=1&down=3",
+    "/console/assets/clean.events?tab=versions",
+    "/console/assets/clean.events?tab=rows",
+    "/console/assets/models.item_knn?tab=rows",
+    "/console/runs",
+    "/console/runs?step=clean.events&outcome=done",
+    "/console/runs?outcome=failed",
     "/console/sql",
     "/console/sql?q=SELECT%20kind,%20count(*)%20AS%20n%20FROM%20clean.events%20GROUP%20BY%20kind",
     "/console/sql?q=SELECT%20kond%20FROM%20clean.events",
@@ -135,7 +144,7 @@ def test_a_broken_cart_cookie_is_an_empty_cart(served) -> None:
 
 
 def test_lineage_is_drawn_from_left_to_right(served) -> None:
-    told: dict[str, Any] = _graph(served.http.get("/v1/assets/releases.main/lineage").json())
+    told: dict[str, Any] = placed(served.http.get("/v1/assets/releases.main/lineage").json())
     column = {node["name"]: node["column"] for node in told["nodes"]}
     assert column["raw.events"] == 0
     assert len(told["edges"]) > 8

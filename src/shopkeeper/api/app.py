@@ -14,7 +14,16 @@ from shopkeeper.api.bodies import REQUEST_BODIES, ErrorOut
 from shopkeeper.api.doors import keeper, visitor
 from shopkeeper.api.edge import Edge
 from shopkeeper.api.gauges import Gauges
-from shopkeeper.console import backstage, pictures, reference, reports, sql, storefront
+from shopkeeper.console import (
+    asset,
+    backstage,
+    pictures,
+    reference,
+    reports,
+    runs,
+    sql,
+    storefront,
+)
 from shopkeeper.governance.clients import LOOPBACK, Clients
 from shopkeeper.shop import Shop
 
@@ -76,7 +85,7 @@ def create_app(
     app.include_router(health.router)
     app.include_router(pages.door)
     app.include_router(pictures.router, dependencies=[Depends(visitor)], include_in_schema=False)
-    for page in (storefront, backstage, sql, reports, reference):
+    for page in (storefront, backstage, asset, sql, reports, runs, reference):
         app.include_router(page.router, dependencies=[Depends(keeper)], include_in_schema=False)
     app.mount("/static", pages.static())
     app.include_router(health.router, prefix=PREFIX, include_in_schema=False)

@@ -5,13 +5,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from shopkeeper.console.layers import LAYERS, place
+from shopkeeper.console.lineage import placed
 from shopkeeper.console.templating import render
 from shopkeeper.errors import NotReady
 from shopkeeper.serving import releases
 
 router = APIRouter(prefix="/console", tags=["console"], include_in_schema=False)
 
-LAYERS = ("raw", "unread", "clean", "quarantine", "quality", "features", "models", "evaluations", "indexes", "reports", "releases")  # fmt: skip
 SHOWN_METRICS = (
     "NDCG@10",
     "HR@10",
@@ -21,14 +22,13 @@ SHOWN_METRICS = (
     "f1_weighted",
     "coverage@10",
 )
-PREVIEW_ROWS = 12
 
 
 @router.get("")
 def overview(request: Request) -> Response:
     """Live numbers, the state of the loop, lineage, and every asset."""
     shop = request.app.state.shop
-    assets = sorted(shop.assets_list(), key=lambda asset: (_layer(asset), asset["name"]))
+    assets = sorted(shop.assets_list(), key=lambda asset: (place(asset["layer"]), asset["name"]))
     try:
         counters = live_counters(request)
     except NotReady:
@@ -37,24 +37,9 @@ def overview(request: Request) -> Response:
         request,
         "overview.html",
         assets=assets,
-        graph=_graph(shop.lineage()),
+        graph=placed(shop.lineage()),
         status=shop.status(),
         counters=counters,
-        layers=LAYERS,
-    )
-
-
-@router.get("/assets/{name}")
-def asset(request: Request, name: str) -> Response:
-    """One asset: schema, versions, first rows, what it was made from and what uses it."""
-    shop = request.app.state.shop
-    found = shop.asset(name)
-    return render(
-        request,
-        "asset.html",
-        asset=found,
-        preview=shop.preview(name, PREVIEW_ROWS) if found["version"] else None,
-        graph=_graph(shop.lineage(name)) if found["version"] else None,
         layers=LAYERS,
     )
 
@@ -126,55 +111,6 @@ def live_counters(request: Request) -> dict[str, Any]:
     shop = request.app.state.shop
     counted: dict[str, Any] = request.app.state.gauges.live()
     return counted | {"service": shop.service.counters()}
-
-
-def _layer(asset: dict[str, Any]) -> int:
-    layer = asset["layer"]
-    return LAYERS.index(layer) if layer in LAYERS else len(LAYERS)
-
-
-def _graph(lineage: dict[str, Any]) -> dict[str, Any]:
-    """Nodes with a column (how many steps from the raw data) and a row; edges as they are.
-
-    The column is the longest way from any source, so every edge points to the right.
-    """
-    parents: dict[str, list[str]] = {node["name"]: [] for node in lineage["nodes"]}
-    for edge in lineage["edges"]:
-        if edge["from"] in parents and edge["to"] in parents:
-            parents[edge["to"]].append(edge["from"])
-    depth: dict[str, int] = {}
-
-    def far(name: str, on_the_way: frozenset[str] = frozenset()) -> int:
-        if name not in depth:
-            before = [p for p in parents[name] if p not in on_the_way]
-            depth[name] = max((far(p, on_the_way | {name}) + 1 for p in before), default=0)
-        return depth[name]
-
-    nodes = sorted(
-        lineage["nodes"], key=lambda node: (far(node["name"]), _layer(node), node["name"])
-    )
-    filled: dict[int, int] = {}
-    placed = []
-    for node in nodes:
-        column = depth[node["name"]]
-        filled[column] = filled.get(column, -1) + 1
-        placed.append(
-            {
-                "name": node["name"],
-                "layer": node["layer"],
-                "rows": node["rows"],
-                "version": node["version"],
-                "focus": node["focus"],
-                "column": column,
-                "row": filled[column],
-            }
-        )
-    return {
-        "nodes": placed,
-        "edges": lineage["edges"],
-        "columns": max(filled, default=-1) + 1,
-        "tallest": max(filled.values(), default=-1) + 1,
-    }
 
 
 def _plot(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -124,7 +124,21 @@ function curves(lines) {
   };
 }
 
-const KINDS = { lineage, intervals, curves };
+function trend(told) {
+  const share = (value) => (value === null ? "" : `${(100 * value).toFixed(2)}%`);
+  return {
+    textStyle: TEXT,
+    color: ["#b42318", "#b3541e", "#2f7fb5", "#7a4fb0", "#0b6e5f", "#64748b"],
+    grid: { left: 10, right: 24, top: 46, bottom: 10, containLabel: true },
+    legend: { top: 4, type: "plain" },
+    tooltip: { trigger: "axis", valueFormatter: share },
+    xAxis: { type: "category", data: told.times.map((at) => at.slice(0, 16).replace("T", " ")) },
+    yAxis: { type: "value", axisLabel: { formatter: share }, splitLine: { lineStyle: { color: "#eceeea" } } },
+    series: told.lines.map((line) => ({ type: "line", name: line.name, data: line.points, symbolSize: 7 })),
+  };
+}
+
+const KINDS = { lineage, intervals, curves, trend };
 
 function draw(element) {
   const data = JSON.parse(element.dataset.value);
@@ -137,7 +151,7 @@ function draw(element) {
   chart.setOption(KINDS[element.dataset.chart](data, element));
   if (element.dataset.chart === "lineage") {
     chart.on("click", (at) => {
-      if (at.dataType === "node") location.href = `/console/assets/${encodeURIComponent(at.name)}`;
+      if (at.dataType === "node") location.href = `/console/assets/${encodeURIComponent(at.name)}${element.dataset.walk || ""}`;
     });
   }
   new ResizeObserver(() => {

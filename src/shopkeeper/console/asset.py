@@ -1,0 +1,144 @@
+"""One asset in tabs: what it is, its columns, its quality over time, where it comes from, its versions."""
+
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Form, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from shopkeeper.assets import contracts
+from shopkeeper.assets.diff import OPEN, column_grades
+from shopkeeper.clean.report import label
+from shopkeeper.console.lineage import around, placed
+from shopkeeper.console.templating import language_of, render
+from shopkeeper.shop import Shop
+from shopkeeper.words import TABLES
+
+router = APIRouter(prefix="/console/assets", tags=["console"], include_in_schema=False)
+
+Tab = Literal["overview", "columns", "quality", "lineage", "versions", "rows"]
+TABS: tuple[Tab, ...] = ("overview", "columns", "quality", "lineage", "versions", "rows")
+PREVIEW_ROWS = 12
+WORST = 6  # rules that the trend draws, by how many rows they hit in all
+Depth = Annotated[int, Query(ge=0, le=20)]
+Number = Annotated[int | None, Query(ge=1)]
+
+
+@router.get("/{name}")
+def page(
+    request: Request,
+    name: str,
+    tab: Tab = "overview",
+    up: Depth = 2,
+    down: Depth = 2,
+    a: Number = None,
+    b: Number = None,
+    restore: Number = None,
+) -> Response:
+    """One tab of one asset; ?up= and ?down= walk its lineage, ?a= and ?b= compare two versions."""
+    shop: Shop = request.app.state.shop
+    found = shop.asset(name)
+    told: dict[str, Any] = {}
+    if found["version"] is not None:
+        if tab == "columns":
+            told["columns"] = _columns(shop, found)
+        elif tab == "quality":
+            history = trend(shop, name)
+            told |= {"trend": history, "lines": lines(history, language_of(request))}
+        elif tab == "lineage":
+            near = around(shop.lineage(), name, up, down)
+            told |= {"graph": placed(near), "more": near["more"], "up": up, "down": down}
+            told |= {"before": _ends(near, "to", name), "after": _ends(near, "from", name)}
+        elif tab == "versions":
+            told["diff"] = shop.diff(name, a, b) if a is not None else None
+            told |= {"a": a, "b": b or found["number"], "restore": restore}
+        elif tab == "rows":
+            told["preview"] = shop.preview(name, PREVIEW_ROWS)
+        else:
+            told["facts"] = {
+                k: v for k, v in found["notes"].items() if not isinstance(v, list | dict)
+            }
+    return render(request, "asset.html", asset=found, tab=tab, tabs=_tabs(shop, found), **told)
+
+
+@router.post("/{name}/restore")
+def restored(request: Request, name: str, version: Annotated[int, Form(ge=1)]) -> Response:
+    """Make an old version current again. Conflict while a run is at work."""
+    request.app.state.shop.restore(name, version)
+    return RedirectResponse(f"/console/assets/{quote(name, safe='')}?tab=versions", 303)
+
+
+def trend(shop: Shop, name: str) -> list[dict[str, Any]]:
+    """The quality of the table that an asset belongs to, version by version, oldest first.
+
+    Returns:
+        [{"version", "created_at", "rows", "score", "rules": {rule: rows hit}}]
+    """
+    table = name.partition(".")[2]
+    if table not in TABLES:
+        return []
+    return [
+        {
+            "version": version.id,
+            "created_at": version.created_at,
+            "rows": version.notes["rows"],
+            "score": version.notes["score"],
+            "rules": {
+                rule["rule"]: rule["count"] for rule in version.notes["rules"] if rule["count"]
+            },
+        }
+        for version in reversed(shop.assets.catalog.history(f"quality.{table}"))
+    ]
+
+
+def lines(history: list[dict[str, Any]], language: str) -> dict[str, Any]:
+    """A trend as it is drawn: the share of rows that each of the worst rules hits, by version."""
+    total: dict[str, int] = {}
+    for one in history:
+        for rule, count in one["rules"].items():
+            total[rule] = total.get(rule, 0) + count
+    worst = sorted(total, key=lambda rule: (-total[rule], rule))[:WORST]
+    return {
+        "times": [one["created_at"] for one in history],
+        "lines": [
+            {
+                "name": label(rule, language),
+                "points": [one["rules"].get(rule, 0) / max(one["rows"], 1) for one in history],
+            }
+            for rule in worst
+        ],
+    }
+
+
+def _tabs(shop: Shop, found: dict[str, Any]) -> list[Tab]:
+    """The tabs that say something about this asset."""
+    table = bool(found["schema"])
+    checked = shop.assets.exists(f"quality.{found['name'].partition('.')[2]}")
+    without = {tab for tab, told in (("columns", table), ("quality", checked)) if not told}
+    return [tab for tab in TABS if tab not in without]
+
+
+def _columns(shop: Shop, found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each column with type, grade and what the table's contract says of it."""
+    grades = column_grades(shop.assets, found["name"], list(found["schema"]))
+    table = found["contract"] or found["name"].partition(".")[2]
+    known = {}
+    if table in TABLES:
+        contract = contracts.load(shop.folder)[table]
+        known = {column.name: column for column in contract.columns}
+    return [
+        {
+            "name": name,
+            "type": kind,
+            "grade": str(grades[name]),
+            "open": grades[name] in OPEN,
+            "promise": known.get(name),
+        }
+        for name, kind in found["schema"].items()
+    ]
+
+
+def _ends(lineage: dict[str, Any], end: str, name: str) -> list[str]:
+    """Names at the other ends of the edges whose `end` is `name`."""
+    other = "from" if end == "to" else "to"
+    return sorted(edge[other] for edge in lineage["edges"] if edge[end] == name)
