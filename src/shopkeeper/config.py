@@ -18,8 +18,27 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from shopkeeper.errors import InputError, NotFound
 from shopkeeper.words import KIND_CODES
 
-TableName = Literal["events", "items", "users", "shops", "images"]
-Format = Literal["csv", "xlsx", "parquet", "jsonl", "images", "sql"]
+TableName = Literal[
+    "events",
+    "items",
+    "users",
+    "shops",
+    "images",
+    "regions",
+    "campaigns",
+    "coupons",
+    "price_history",
+    "stock_movements",
+    "shop_stats",
+    "reviews",
+    "user_tags",
+    "follows",
+    "campaign_participation",
+    "dialogues",
+    "knowledge",
+    "audio",
+]
+Format = Literal["csv", "xlsx", "parquet", "jsonl", "images", "audio", "sql"]
 
 
 class Section(BaseModel):

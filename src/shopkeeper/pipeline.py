@@ -6,14 +6,14 @@ Read top to bottom: a step's `reads` are what steps above it (or a server) made.
 `raw.item_writes` are how the loop closes: what happened while serving comes in as data again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from shopkeeper.analysis import steps as reports
 from shopkeeper.assets import contracts
-from shopkeeper.clean import apply, identity
+from shopkeeper.clean import apply, identity, kinds
 from shopkeeper.collect.land import land
 from shopkeeper.config import Settings
 from shopkeeper.engine.steps import Step
@@ -24,23 +24,28 @@ from shopkeeper.models.registry import source_digest
 from shopkeeper.search.step import index
 from shopkeeper.serving.feedback import land_events, land_items
 from shopkeeper.serving.publish import publish
+from shopkeeper.words import CORE, KINDS
 
-TABLES = ("shops", "items", "users", "images")
 
+def steps(settings: Settings, also: Sequence[str] = ()) -> tuple[Step, ...]:
+    """Every step of the shop's loop, in an order in which each finds what it reads.
 
-def steps(settings: Settings) -> tuple[Step, ...]:
-    """Every step of the shop's loop, in an order in which each finds what it reads."""
+    Args:
+        also: those of the optional tables (`words.KINDS`) that the shop has.
+    """
+    more = tuple(table for table in KINDS if table in also)
     return (
-        *(_collect(table) for table in ("events", *TABLES)),
+        *(_collect(table) for table in ("events", "shops", "items", "users", "images", *more)),
         Step("collect.feedback", (), ("raw.feedback",), land_events, outside=True),
         Step("collect.item_writes", ("raw.items",), ("raw.item_writes",), land_items, outside=True),
         _clean("shops", apply.shops_step),
         _clean("items", apply.items_step, ("raw.item_writes", "clean.shops"), needs=()),
         _clean("users", apply.users_step),
         _clean("images", apply.images_step),
+        *(_kind(table, more) for table in more),
         *_identity(settings),
         _clean("events", apply.events_step, ("raw.feedback", "raw.item_writes", "clean.items", "quarantine.items", "clean.shops", *_stitched(settings)), needs=()),
-        *reports.steps(),
+        *reports.steps(more),
         Step(
             "features.items", ("clean.items", "clean.events"), ("features.items",),
             make_items, needs=("clean.events",),
@@ -77,6 +82,15 @@ def _clean(table: str, work: Any, also: tuple[str, ...] = (), needs: Any = None)
         return {"clean": settings.clean, "contract": contracts.digest(folder, table)}
 
     return Step(f"clean.{table}", reads, makes, work, parameters, needs)
+
+
+def _kind(table: str, there: Sequence[str]) -> Step:
+    """Cleaning of a table that its contract describes whole."""
+    named = kinds.refers_to(contracts.built_in(table))
+    also = [f"clean.{one}" for one in named if one in CORE or one in there]
+    if "clean.items" in also:
+        also.append("quarantine.items")
+    return _clean(table, partial(kinds.table_step, table=table), tuple(also))
 
 
 def _identity(settings: Settings) -> tuple[Step, ...]:

@@ -28,13 +28,14 @@ from shopkeeper.assets.objects import open_store
 from shopkeeper.assets.store import Assets
 from shopkeeper.clean import identity
 from shopkeeper.clean.report import explain
+from shopkeeper.collect.sources import kinds_of
 from shopkeeper.engine.steps import Outcome, Report, Step, run_steps, select, silent
 from shopkeeper.errors import Conflict, InputError, NotFound, NotReady
 from shopkeeper.governance.access import OWNER
 from shopkeeper.models import registry
 from shopkeeper.serving import releases
 from shopkeeper.serving.service import Service
-from shopkeeper.words import TABLES, VISIT, Purpose
+from shopkeeper.words import KINDS, TABLES, VISIT, Purpose
 
 # models in this group wait for [schedule] retrain_minutes in a scheduled run
 TRAIN = "train"
@@ -93,7 +94,9 @@ class Shop:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        return pipeline.steps(self.settings)
+        there = {*kinds_of(self.settings, self.folder)}
+        there |= {table for table in KINDS if self.assets.exists(f"raw.{table}")}
+        return pipeline.steps(self.settings, sorted(there))
 
     def run(
         self,

@@ -73,4 +73,31 @@ class Scene(StrEnum):
 MONEY_LIMIT = 2**62  # minor units; no index takes a price beyond
 SITTING_MS = 1_800_000  # a longer pause between two events ends a sitting
 VISIT = "session:"  # a visitor whom nobody knows is a user of this prefix and the session's id
-TABLES = ("events", "items", "users", "shops", "images")  # what a shop hands over
+CORE = ("events", "items", "users", "shops", "images")  # what the loop itself is made of
+# What a shop may hand over besides, in an order in which each finds what it refers to; docs/data-kinds.md.
+KINDS = (
+    "regions",
+    "campaigns",
+    "coupons",
+    "price_history",
+    "stock_movements",
+    "shop_stats",
+    "reviews",
+    "user_tags",
+    "follows",
+    "campaign_participation",
+    "dialogues",
+    "knowledge",
+    "audio",
+)
+TABLES = (*CORE, *KINDS)  # what a shop hands over
+ABOUT_USERS = (  # tables that are split by user
+    "events",
+    "users",
+    "reviews",
+    "user_tags",
+    "follows",
+    "campaign_participation",
+    "dialogues",
+)
+WHOLE_FILES = ("images", "audio")  # tables of files taken whole, bytes and all

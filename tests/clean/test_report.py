@@ -59,7 +59,7 @@ def test_every_rule_that_quarantines_says_what_to_do_next(events: Rows, now: dat
     )
     steps = dict(explain(cleaned.quarantine).select("rule", "next").iter_rows())
     assert steps["reference:item_id"] == (
-        'add it to the item table, or set unknown_items = "keep" under [clean]'
+        'add it to the table it is looked up in; items: or set unknown_items = "keep" under [clean]'
     )
     assert all(steps.values())
     for name in TABLES:

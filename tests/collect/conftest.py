@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 import polars as pl
 import pytest
 
-from shopkeeper.collect import pictures, sql, tablefile, text
+from shopkeeper.collect import sql, tablefile, text, wholefiles
 from shopkeeper.collect.batch import REJECTS, Batch
 from shopkeeper.collect.read import read
 from shopkeeper.config import Settings, Source
@@ -59,7 +59,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text, "BLOCK", 40)
     monkeypatch.setattr(tablefile, "ROWS", 3)
     monkeypatch.setattr(sql, "ROWS", 3)
-    monkeypatch.setattr(pictures, "BATCH_BYTES", 1)
+    monkeypatch.setattr(wholefiles, "BATCH_BYTES", 1)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from shopkeeper.collect import pictures
+from shopkeeper.collect import wholefiles
 from shopkeeper.config import Source
 
 IMAGES = Source(table="images", path="images")
@@ -103,10 +103,10 @@ def test_a_picture_of_too_many_pixels_or_bytes_is_rejected_unopened(
     shop: Path, collect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    monkeypatch.setattr(pictures, "BIGGEST", 60)
+    monkeypatch.setattr(wholefiles, "BIGGEST", 60)
     got = collect(IMAGES, shop)
     assert set(got.rejects["rule"]) <= {"too_many_pixels", "too_long"}
     assert got.rejects.filter(file="images/i2.jpg")["rule"].item() == "too_long"
-    monkeypatch.setattr(pictures, "BIGGEST", 10**6)
+    monkeypatch.setattr(wholefiles, "BIGGEST", 10**6)
     again = collect(IMAGES, shop)
     assert again.rejects.select("file", "rule").rows() == [("images/i2.jpg", "too_many_pixels")]

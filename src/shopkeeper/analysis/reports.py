@@ -252,10 +252,14 @@ def search_terms(events: Buckets, *, least: int = MIN_USERS) -> Report:
     return told
 
 
-def channels(events: Buckets, *, least: int = MIN_USERS) -> Report:
+def channels(
+    events: Buckets, participation: pl.LazyFrame | None = None, *, least: int = MIN_USERS
+) -> Report:
     """Users, sessions, buyers and revenue by channel; a user of two channels counts in both.
 
-    Needs no times. Revenue is price times pieces of purchases; returns are not taken off.
+    Needs no times. Revenue is price times pieces of purchases; returns are not taken off. Where
+    there is a table of who took part in campaigns: `reached` users of each channel, and those of
+    them who took part (`joined`: join or use).
     """
     bought = pl.col("kind") == Kind.PURCHASE
     parts = []
@@ -280,16 +284,42 @@ def channels(events: Buckets, *, least: int = MIN_USERS) -> Report:
         "channel", "users", "sessions", "buyers", "purchases", "revenue_minor",
         conversion=pl.col("buyers") / pl.col("users"),
     ).sort("channel")  # fmt: skip
+    if participation is not None:
+        took, few = _took_part(participation, least)
+        frame = frame.join(took, on="channel", how="full", coalesce=True).sort("channel")
+        nulled += few
     told = _told(frame, events, hidden, nulled, timeless=True)
     told.notes["events_without_session"] = int(counts["without_session"].sum())
     return told
 
 
-def price_history(
-    events: Buckets, states: States, timezone: str, *, least: int = MIN_USERS
-) -> Report:
-    """Prices an item had: as users saw them (views and carts), and as the catalogue told them.
+def _took_part(participation: pl.LazyFrame, least: int) -> tuple[pl.DataFrame, int]:
+    """channel, reached, joined: users by channel of campaigns; too few users are null."""
+    joined = pl.col("kind").is_in(["join", "use"])
+    counts = (
+        participation.group_by(_channel(), "user_id")
+        .agg(joined=joined.any())
+        .group_by("channel")
+        .agg(reached=pl.len().cast(pl.Int64), joined=pl.col("joined").sum().cast(pl.Int64))
+        .collect()
+    )
+    shown, hidden = _shown(counts, "reached", least)
+    shown, nulled = _null(shown, {"joined": ["joined"]}, least)
+    return shown, hidden + nulled
 
+
+def price_history(
+    events: Buckets,
+    states: States,
+    timezone: str,
+    changes: pl.LazyFrame | None = None,
+    *,
+    least: int = MIN_USERS,
+) -> Report:
+    """Prices an item had: as users saw them (views and carts), as the catalogue told them, and as the
+    table of price changes (clean.price_history) has them, where there is one.
+
+    A recorded price holds until the day of the item's next one on that channel; the last is open.
     A price users saw stands once, with its first and last day; what `least` users did not see is left
     out, as it may be one person's. A catalogue price stands once a stretch of days.
     """
@@ -314,6 +344,7 @@ def price_history(
         [
             seen_frame.with_columns(source=pl.lit("seen")).select(columns),
             told.with_columns(source=pl.lit("catalogue"), users=pl.lit(None, pl.Int64)).select(columns),
+            *([] if changes is None else [_recorded(changes, timezone).select(columns)]),
         ]
     ).sort("item_id", "source", "first_day", "price_minor")  # fmt: skip
     notes: dict[str, Any] = {"hidden_rows": hidden, "catalogue_days": len(states)}
@@ -323,13 +354,29 @@ def price_history(
     return Report(frame, notes)
 
 
+def _recorded(changes: pl.LazyFrame, timezone: str) -> pl.DataFrame:
+    """Stretches between the changes of a price; the last of each item and channel is open."""
+    ordered = changes.sort("item_id", "channel", "ts").select(
+        "item_id", "price_minor", first_day=_day(timezone),
+        last_day=_day(timezone).shift(-1).over("item_id", "channel"),
+        source=pl.lit("recorded"), users=pl.lit(None, pl.Int64),
+    )  # fmt: skip
+    return ordered.collect()
+
+
 def stock_movement(
-    events: Buckets, states: States, timezone: str, *, least: int = MIN_USERS
+    events: Buckets,
+    states: States,
+    timezone: str,
+    movements: pl.LazyFrame | None = None,
+    *,
+    least: int = MIN_USERS,
 ) -> Report:
     """Stock of each item now, how it rose and fell between catalogue states, and what was sold.
 
     `risen` and `fallen` add up the differences between the ends of days; without a second day they
-    are null. `days_of_stock`: stock by the pace of the last 28 days of events.
+    are null. Where movements are recorded (clean.stock_movements), an item's are added up instead, and
+    its newest `stock_after` stands in for a stock the catalogue does not tell. `days_of_stock`: stock by the pace of the last 28 days of events.
     """
     last = _last_day(events, timezone)
     start = last - RECENT if last else None
@@ -357,7 +404,8 @@ def stock_movement(
             )
         )
     sales = _added(parts, "item_id")
-    frame = _stock(states).join(sales, on="item_id", how="full", coalesce=True)
+    stock, moved = _moved(_stock(states), movements)
+    frame = stock.join(sales, on="item_id", how="full", coalesce=True)
     frame = frame.with_columns(pl.col(sales.columns[1:]).fill_null(0))
     rests = {"buyers": ["sold"], "recent_buyers": ["recently"], "returners": ["returned"]}
     frame, nulled = _null(frame, rests, least)
@@ -369,7 +417,31 @@ def stock_movement(
     notes: dict[str, Any] = {"hidden_figures": nulled, "catalogue_days": len(states)}
     if last is None:
         notes["why_no_pace"] = NO_TIME
+    if moved is not None:
+        return Report(frame, notes | {"movements": moved})
     return Report(frame, notes | _no_history(states))
+
+
+def _moved(stock: pl.DataFrame, movements: pl.LazyFrame | None) -> tuple[pl.DataFrame, int | None]:
+    """`_stock` with what recorded movements say better, and how many they are."""
+    if movements is None:
+        return stock, None
+    pieces = pl.col("quantity")
+    after = pl.col("stock_after").sort_by("ts", "seq").drop_nulls().last()
+    told = movements.group_by("item_id").agg(
+        rows=pl.len(),
+        up=pieces.clip(lower_bound=0).sum(),
+        down=(-pieces).clip(lower_bound=0).sum(),
+        after=pl.when(pl.col("warehouse").n_unique() == 1).then(after),
+    ).collect()  # fmt: skip
+    both = stock.join(told, on="item_id", how="full", coalesce=True)
+    merged = both.select(
+        "item_id",
+        stock=pl.coalesce("stock", "after"),
+        risen=pl.coalesce("up", "risen"),
+        fallen=pl.coalesce("down", "fallen"),
+    )
+    return merged, int(told["rows"].sum())
 
 
 # columns

@@ -1,11 +1,13 @@
 """clean tables -> reports.<name>: one step a report, made anew only when what it reads changed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
+
+import polars as pl
 
 from shopkeeper.analysis import reports
 from shopkeeper.analysis.reports import MIN_USERS, Buckets, Report, States
@@ -27,11 +29,21 @@ REPORTS: Mapping[str, tuple[tuple[str, ...], str]] = {
 }
 
 
-def steps() -> tuple[Step, ...]:
-    """The steps of all reports, for the loop."""
+# report -> the optional table that it tells more by
+MORE: Mapping[str, str] = {
+    "channels": "campaign_participation",
+    "price_history": "price_history",
+    "stock_movement": "stock_movements",
+}
+
+
+def steps(there: Collection[str] = ()) -> tuple[Step, ...]:
+    """The steps of all reports, for the loop; `there`: optional tables that the shop has."""
     return tuple(
         Step(
-            f"report.{name}", ("clean.events", *also), (f"reports.{name}",),
+            f"report.{name}",
+            ("clean.events", *also, *(f"clean.{t}" for t in [MORE.get(name)] if t in there)),
+            (f"reports.{name}",),
             partial(make, name=name, description=description), _parameters, needs=("clean.events",),
         )
         for name, (also, description) in REPORTS.items()
@@ -65,9 +77,13 @@ def _work(name: str) -> Callable[[Context], Report]:
         "cohort_value": lambda c: reports.cohort_value(_events(c), c.settings.timezone),
         "basket": _basket,
         "search_terms": lambda c: reports.search_terms(_events(c)),
-        "channels": lambda c: reports.channels(_events(c)),
-        "price_history": lambda c: reports.price_history(_events(c), _states(c), c.settings.timezone),
-        "stock_movement": lambda c: reports.stock_movement(_events(c), _states(c), c.settings.timezone),
+        "channels": lambda c: reports.channels(_events(c), _more(c, "channels")),
+        "price_history": lambda c: reports.price_history(
+            _events(c), _states(c), c.settings.timezone, _more(c, "price_history")
+        ),
+        "stock_movement": lambda c: reports.stock_movement(
+            _events(c), _states(c), c.settings.timezone, _more(c, "stock_movement")
+        ),
     }  # fmt: skip
     return work[name]
 
@@ -78,6 +94,12 @@ def _basket(context: Context) -> Report:
         items = context.run.scan("clean.items")
         groups = items.select("item_id", group="category").drop_nulls().collect()
     return reports.basket(_events(context), context.settings.timezone, groups)
+
+
+def _more(context: Context, report: str) -> pl.LazyFrame | None:
+    """The optional table that the report tells more by, where the shop has it."""
+    name = f"clean.{MORE[report]}"
+    return context.run.scan(name) if context.run.has(name) else None
 
 
 def _events(context: Context) -> Buckets:

@@ -23,7 +23,7 @@ from shopkeeper.collect.sources import files_of, find_sources, name_of
 from shopkeeper.config import Source
 from shopkeeper.engine.steps import Context
 from shopkeeper.errors import InputError
-from shopkeeper.words import Grade
+from shopkeeper.words import ABOUT_USERS, KINDS, Grade
 
 TIME = "%Y-%m-%dT%H:%M:%S%.fZ"  # as collect/ writes one
 SHOWN_FILES = 5  # that a message names
@@ -43,7 +43,7 @@ def events_step(context: Context) -> None:
     )
     if not rows:
         raise _no_events(context)
-    contract = _contract(context, "events")
+    contract = contract_of(context, "events")
     items = None
     if run.has("clean.items"):
         found = [run.scan("clean.items").select("item_id", "price_minor")]
@@ -87,7 +87,7 @@ def events_step(context: Context) -> None:
             yield bucket, replace(cleaned, clean=identity.follow(cleaned.clean, persons))
             context.progress(bucket + 1, settings.buckets, f"bucket {bucket + 1}")
 
-    _write(context, "events", contract, rows, parts())
+    write(context, "events", contract, rows, parts())
 
 
 def _no_events(context: Context) -> InputError:
@@ -121,7 +121,7 @@ def _files(source: Source, folder: Path) -> list[str]:
 def items_step(context: Context) -> None:
     """raw.items, and item writes in the order in which both arrived; an empty table without any."""
     run = context.run
-    contract = _contract(context, "items")
+    contract = contract_of(context, "items")
     shops = None
     if run.has("clean.shops"):
         shops = run.scan("clean.shops").select("shop_id").collect()["shop_id"]
@@ -136,12 +136,12 @@ def items_step(context: Context) -> None:
         now=datetime.now(UTC),
         contract=contract,
     )
-    _write(context, "items", contract, raw.height, [(0, cleaned)])
+    write(context, "items", contract, raw.height, [(0, cleaned)])
 
 
 def users_step(context: Context) -> None:
     """raw.users, by bucket."""
-    contract, now = _contract(context, "users"), datetime.now(UTC)
+    contract, now = contract_of(context, "users"), datetime.now(UTC)
     _by_bucket(
         context,
         "users",
@@ -151,21 +151,26 @@ def users_step(context: Context) -> None:
 
 
 def shops_step(context: Context) -> None:
-    contract, now = _contract(context, "shops"), datetime.now(UTC)
+    contract, now = contract_of(context, "shops"), datetime.now(UTC)
     raw = context.run.read("raw.shops")
     cleaned = clean_shops(raw, settings=context.settings.clean, now=now, contract=contract)
-    _write(context, "shops", contract, raw.height, [(0, cleaned)])
+    write(context, "shops", contract, raw.height, [(0, cleaned)])
 
 
 def images_step(context: Context) -> None:
-    contract = _contract(context, "images")
+    contract = contract_of(context, "images")
     scan = context.run.scan("raw.images")
+    whole_files(context, "images", contract, clean_images(scan.drop("content"), contract=contract))
+
+
+def whole_files(context: Context, table: str, contract: Contract, cleaned: Cleaned) -> None:
+    """Write what became of a table of files, each row with its bytes."""
+    scan = context.run.scan(f"raw.{table}")
     names = scan.collect_schema().names()
     sizes = scan.select("seq", size=pl.col("content").bin.size()).collect().sort("seq")
-    cleaned = clean_images(scan.drop("content"), contract=contract)
 
     def parts() -> Iterable[tuple[int, Cleaned]]:
-        """Pictures in order of arrival, as many at a time as PICTURE_BYTES allow."""
+        """Files in order of arrival, as many at a time as PICTURE_BYTES allow."""
         rest = cleaned
         part = (pl.col("size").fill_null(0).cum_sum() - 1).clip(0) // PICTURE_BYTES
         for (_,), some in sizes.group_by(part, maintain_order=True):
@@ -177,7 +182,7 @@ def images_step(context: Context) -> None:
             yield 0, replace(rest, clean=clean.sort("file_path"), quarantine=bad)
             rest = replace(cleaned, checks=cleaned.checks.clear(), merged=0, repaired={})
 
-    _write(context, "images", contract, sizes.height, parts() if sizes.height else [(0, cleaned)])
+    write(context, table, contract, sizes.height, parts() if sizes.height else [(0, cleaned)])
 
 
 def with_writes(
@@ -254,7 +259,7 @@ def _text(value: object) -> str | None:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _contract(context: Context, table: str) -> Contract:
+def contract_of(context: Context, table: str) -> Contract:
     return contracts.load(context.folder)[table]
 
 
@@ -268,10 +273,10 @@ def _by_bucket(
             yield bucket, work(run.read(f"raw.{table}", buckets=[bucket]))
             context.progress(bucket + 1, buckets, f"bucket {bucket + 1}")
 
-    _write(context, table, contract, context.assets.current(f"raw.{table}").rows or 0, parts())
+    write(context, table, contract, context.assets.current(f"raw.{table}").rows or 0, parts())
 
 
-def _write(
+def write(
     context: Context,
     table: str,
     contract: Contract,
@@ -280,8 +285,9 @@ def _write(
 ) -> None:
     """Write what became of `rows` rows, and check that every one is accounted for."""
     run = context.run
-    personal = table in ("events", "users")
-    grade = Grade.PERSONAL if personal else Grade.INTERNAL
+    grade = Grade.PERSONAL if table in ABOUT_USERS else Grade.INTERNAL
+    if table in KINDS:
+        grade = max(grade, contract.grade, key=list(Grade).index)
     clean = run.table(
         f"clean.{table}",
         description=f"{table}, checked and repaired",

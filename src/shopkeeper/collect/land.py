@@ -20,15 +20,13 @@ from shopkeeper.collect.tables import COLUMNS
 from shopkeeper.config import Settings, Source
 from shopkeeper.engine.steps import Context
 from shopkeeper.errors import InputError
-from shopkeeper.words import Grade
-
-ABOUT_USERS = ("events", "users")
+from shopkeeper.words import ABOUT_USERS, WHOLE_FILES, Grade
 
 
 def raw_schema(table: str) -> pl.Schema:
     """Columns of raw.<table>: canonical ones as text, where the row stood, and its arrival number."""
     columns: dict[str, Any] = dict.fromkeys(COLUMNS[table], pl.String())
-    if table == "images":
+    if table in WHOLE_FILES:
         columns["content"] = pl.Binary()
     stood = {"source": pl.String(), "file": pl.String(), "line": pl.Int64()}
     return pl.Schema({**columns, **stood, "seq": pl.Int64()})

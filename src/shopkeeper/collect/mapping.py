@@ -82,12 +82,11 @@ class Mapping:
         unit = self.units.get(ours)
         if ours in TIMES:
             return times.canonical(text, unit, self.source.timezone or self.settings.timezone)
-        if ours == "kind":
+        if ours == "kind" and self.source.table == "events":
             return _kinds(text, self.source.kinds)
-        factor = {
-            ("price_minor", "major"): self.settings.minor_units,
-            ("dwell_ms", "s"): 1000,
-        }.get((ours, unit or ""))
+        factor = {("dwell_ms", "s"): 1000}.get((ours, unit or ""))
+        if ours.endswith("_minor") and unit == "major":
+            factor = self.settings.minor_units
         return text if factor is None else _scaled(text, factor)
 
 

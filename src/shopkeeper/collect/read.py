@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from shopkeeper.collect import jsonlines, pictures
+from shopkeeper.collect import jsonlines, pictures, sounds, wholefiles
 from shopkeeper.collect.batch import Batch, Chunk, rejects_frame
 from shopkeeper.collect.delimited import DelimitedParser, Header, header_of
 from shopkeeper.collect.mapping import Mapping, plan
@@ -17,6 +17,7 @@ from shopkeeper.collect.tablefile import ExcelFile, ParquetFile
 from shopkeeper.collect.text import TextFile
 from shopkeeper.config import Settings, Source
 from shopkeeper.errors import InputError
+from shopkeeper.words import WHOLE_FILES
 
 Positions = MappingType[str, dict[str, Any]]
 Chunks = Iterator[tuple[Chunk, Mapping]]
@@ -39,8 +40,10 @@ def read(source: Source, settings: Settings, folder: Path, positions: Positions)
     before = 0
     for name, path in files:
         position = positions.get(name)
-        if format_of(source, path) == "images":
-            yield from pictures.read(name_of(source), name, path, position)
+        form = format_of(source, path)
+        if form in WHOLE_FILES:
+            look = pictures.look if form == "images" else sounds.look
+            yield from wholefiles.read(form, look, name_of(source), name, path, position)
             continue
         if path.stat().st_size == 0 and len(files) > 1:
             continue  # one of many parts, and there is nothing in it

@@ -2,11 +2,14 @@
 
 import difflib
 import re
+from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 from shopkeeper.collect.tables import COLUMNS
 from shopkeeper.config import Format, Settings, Source, TableName
 from shopkeeper.errors import InputError
+from shopkeeper.words import KINDS, WHOLE_FILES
 
 SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
@@ -22,13 +25,13 @@ SUFFIXES: dict[str, Format] = {
 }
 
 # The plain shape: a file (or a folder of files) of this name goes to this table.
-PLAIN: dict[TableName, tuple[str, ...]] = {
+PLAIN: dict[str, tuple[str, ...]] = {
     "events": ("user_behavior", "events"),
     "items": ("item_data", "items"),
     "users": ("user_data", "users"),
     "shops": ("shop_data", "shops"),
     "images": ("images", "item_images"),
-}
+} | {table: (table,) for table in KINDS}
 
 
 def find_sources(settings: Settings, folder: Path) -> tuple[Source, ...]:
@@ -66,6 +69,15 @@ def find_sources(settings: Settings, folder: Path) -> tuple[Source, ...]:
     return found
 
 
+def kinds_of(settings: Settings, folder: Path) -> tuple[str, ...]:
+    """Which of the optional tables (`words.KINDS`) the shop in `folder` hands over."""
+    named = {source.table for source in settings.sources}
+    here = {source.table for source in settings.sources if not source.skip}
+    with suppress(InputError):  # two files could be one table: whoever reads it says so
+        here |= {source.table for source in _plain(folder) if source.table not in named}
+    return tuple(table for table in KINDS if table in here)
+
+
 def name_of(source: Source) -> str:
     """How lineage and quarantine call the source."""
     return source.name or source.path or source.sql_table or ""
@@ -86,6 +98,8 @@ def format_of(source: Source, path: Path) -> Format:
         return source.format
     if source.table == "images":
         return "images"
+    if source.table == "audio":
+        return "audio"
     if guessed := _format_by_suffix(path):
         return guessed
     raise InputError(
@@ -104,7 +118,7 @@ def files_of(source: Source, folder: Path) -> list[tuple[str, Path]]:
     """
     assert source.path is not None
     path = folder / source.path
-    if source.format == "images" or source.table == "images":
+    if source.format in WHOLE_FILES or source.table in WHOLE_FILES:
         found = [path] if path.is_dir() else []
     elif path.is_file():
         found = [path]
@@ -171,17 +185,22 @@ def _plain(folder: Path) -> list[Source]:
                     where=str(folder),
                     next="keep one, or name both by [[sources]] blocks in shop.toml",
                 )
-            found += [Source(table=table, path=_relative(place, folder)) for place in places]
+            found += [
+                Source(table=cast(TableName, table), path=_relative(place, folder))
+                for place in places
+            ]
     return found
 
 
-def _is_plain(place: Path, stem: str, table: TableName) -> bool:
+def _is_plain(place: Path, stem: str, table: str) -> bool:
     if place.is_dir():
         if place.name != stem or place.name == "raw":
             return False
-        return table == "images" or any(_format_by_suffix(p) for p in place.rglob("*"))
+        return table in WHOLE_FILES or any(_format_by_suffix(p) for p in place.rglob("*"))
     return (
-        table != "images" and place.name.lower().removeprefix(stem) in SUFFIXES and place.is_file()
+        table not in WHOLE_FILES
+        and place.name.lower().removeprefix(stem) in SUFFIXES
+        and place.is_file()
     )
 
 

@@ -1,6 +1,6 @@
 """Contracts: what a table promises, as Open Data Contract Standard v3.1 YAML, and as Polars rules.
 
-The five built-in contracts stand beside this file. `contracts/<name>.odcs.yaml` of a workspace
+The built-in contracts stand beside this file. `contracts/<name>.odcs.yaml` of a workspace
 overrides one: a column it names replaces the built-in column, all others stay, so an override
 may be short. Columns cannot be added or change their type: the tables' shape is the house's.
 
@@ -47,7 +47,13 @@ WANTED: dict[str, str] = {
     "boolean": "true or false",
     "timestamp": "a time such as 2026-01-31T08:00:00.000000Z",
 }
-REFERENCES = ("items.item_id", "shops.shop_id")
+REFERENCES = (
+    "items.item_id",
+    "shops.shop_id",
+    "regions.region_id",
+    "campaigns.campaign_id",
+    "coupons.coupon_id",
+)
 # logicalTypeOptions that we know; a promise that nobody checks would be worse than none
 READ_OPTIONS = frozenset(
     {
