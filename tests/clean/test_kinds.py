@@ -12,9 +12,11 @@ import pytest
 from shopkeeper.assets import contracts
 from shopkeeper.clean.kinds import clean_table, refers_to
 from shopkeeper.clean.report import advice, rule_words
+from shopkeeper.errors import InputError
 from shopkeeper.governance.access import OWNER
+from shopkeeper.serving.events import checked
 from shopkeeper.shop import Shop
-from shopkeeper.words import ABOUT_USERS, CORE, KINDS, Purpose
+from shopkeeper.words import ABOUT_USERS, CORE, KIND_CODES, KINDS, Purpose
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
@@ -95,6 +97,43 @@ def test_a_kind_refers_only_to_tables_that_are_cleaned_before_it() -> None:
     order = [*CORE, *KINDS]
     for place, table in enumerate(order[5:], start=5):
         assert set(refers_to(contracts.built_in(table))) <= set(order[:place]), table
+
+
+# kinds of events
+
+
+def test_kinds_of_events_are_known_by_other_names_and_need_an_item_only_where_they_are_about_one(
+    tmp_path: Path,
+) -> None:
+    lines = ["user_id,item_id,shop_id,behavior"]
+    lines += ["u1,i1,,rate", "u1,,,write_review", "u1,i1,,repost", "u1,,s1,follow_shop"]
+    lines += ["u1,,,follow", "u1,,,page_leave", "u1,,,view_promotion", "u1,,,Campaign Join"]
+    (tmp_path / "user_behavior.csv").write_text("\n".join(lines) + "\n")
+    with Shop.open(tmp_path) as opened:
+        opened.run(["collect", "clean", "features"])
+        events = opened.assets.read("clean.events", by=OWNER, purpose=Purpose.ANALYSE)
+        assert events.sort("line")["kind"].to_list() == [
+            "review", "share", "follow", "follow", "leave", "campaign_view", "campaign_join"
+        ]  # fmt: skip
+        bad = opened.assets.read("quarantine.events", by=OWNER, purpose=Purpose.ANALYSE)
+        assert bad.select("rule", "line").rows() == [("required:item_id", 3)]
+        made = opened.assets.read("features.sequences", by=OWNER, purpose=Purpose.ANALYSE)
+        wanted = [KIND_CODES["review"], KIND_CODES["share"]]  # what says something of an item
+        assert made["kind"].to_list() == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("kind", "about"),
+    [("review", "item_id"), ("share", "item_id"), ("follow", "shop_id"), ("follow", None),
+     ("leave", None), ("campaign_view", None), ("campaign_join", None)],
+)  # fmt: skip
+def test_the_event_log_takes_the_kind(kind: str, about: str | None) -> None:
+    event = {"kind": kind, "user_id": "u1"}
+    told = event | ({about: "x"} if about else {})
+    assert checked(told, "event", 0)[6] == kind
+    if about == "item_id":
+        with pytest.raises(InputError, match=f"a {kind} needs item_id"):
+            checked(event, "event", 0)
 
 
 # the whole path
