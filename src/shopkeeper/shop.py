@@ -24,6 +24,7 @@ from shopkeeper import config, pipeline
 from shopkeeper.analysis.sql import Limits, Result, query
 from shopkeeper.assets import backup, durable
 from shopkeeper.assets.catalog import Version
+from shopkeeper.assets.contracts import edit as contract_edit
 from shopkeeper.assets.objects import open_store
 from shopkeeper.assets.store import Assets
 from shopkeeper.clean import identity
@@ -460,6 +461,24 @@ class Shop:
                 frame = rows.drop(pl.selectors.binary()).head(n - len(told)).collect()
                 told += json.loads(frame.write_json())
         return told
+
+    # contracts
+
+    def contracts(self) -> list[dict[str, Any]]:
+        """Every table's contract: {"table", "version", "origin", "built_in"}."""
+        return contract_edit.listed(self.folder)
+
+    def contract(self, table: str) -> dict[str, Any]:
+        """{"table", "yaml", "origin", "columns"} of one contract. NotFound names those there are."""
+        return contract_edit.document(self.folder, table)
+
+    def contract_check(self, text: str, table: str) -> dict[str, Any]:
+        """What is wrong with a contract, by line, and what it would change; see contracts.edit."""
+        return contract_edit.check(text, self.folder, table)
+
+    def contract_save(self, table: str, text: str) -> dict[str, Any]:
+        """Make `text` the contract of `table`, keeping the file before it; InputError: not valid."""
+        return contract_edit.save(text, self.folder, table)
 
     def sql(self, text: str, limits: Limits = Limits()) -> Result:
         """One SELECT over assets, such as "SELECT count(*) FROM clean.events"; see analysis.sql."""

@@ -17,7 +17,9 @@ from shopkeeper.api.gauges import Gauges
 from shopkeeper.console import (
     asset,
     backstage,
+    contracts,
     pictures,
+    quarantine,
     reference,
     reports,
     runs,
@@ -85,7 +87,17 @@ def create_app(
     app.include_router(health.router)
     app.include_router(pages.door)
     app.include_router(pictures.router, dependencies=[Depends(visitor)], include_in_schema=False)
-    for page in (storefront, backstage, asset, sql, reports, runs, reference):
+    for page in (
+        storefront,
+        backstage,
+        asset,
+        sql,
+        reports,
+        runs,
+        contracts,
+        quarantine,
+        reference,
+    ):
         app.include_router(page.router, dependencies=[Depends(keeper)], include_in_schema=False)
     app.mount("/static", pages.static())
     app.include_router(health.router, prefix=PREFIX, include_in_schema=False)

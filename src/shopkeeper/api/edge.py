@@ -19,6 +19,7 @@ from shopkeeper.governance.clients import Clients
 SLOW_SECONDS = 0.5
 FORMS = ("/signin", "/as")  # what anybody may post; nothing checks a key before it is read
 FORM_BYTES = 8 * 1024
+CONSOLE_BYTES = 512 * 1024  # a form of the console may hold a contract
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CROSS_ORIGIN = re.compile(r"/v1/(events|recommendations|search|suggest|items/.+)")
 _HEADERS = {
@@ -74,7 +75,9 @@ class Edge:
             if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
                 await self._preflight(scope, receive, out, allowed, str(origin))
             elif scope["method"] == "POST" and scope["path"] in FORMS:
-                await self._form(scope, receive, out)
+                await self._form(scope, receive, out, FORM_BYTES)
+            elif scope["method"] == "POST" and scope["path"].startswith("/console/"):
+                await self._form(scope, receive, out, CONSOLE_BYTES)
             else:
                 await self.app(scope, receive, out)
         except Exception as error:  # the net under everything: logged whole, answered in shape
@@ -88,17 +91,17 @@ class Edge:
             self.gauges.request(route, scope["method"], status, seconds)
             self._write(scope, request_id, route, status, seconds, failure)
 
-    async def _form(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _form(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
         """Read the little that a form holds; over that, refuse, whatever was declared."""
         body, more = b"", True
-        while more and len(body) <= FORM_BYTES:
+        while more and len(body) <= limit:
             message = await receive()
             if message["type"] != "http.request":  # gone
                 return
             body += message.get("body", b"")
             more = message.get("more_body", False)
-        if len(body) > FORM_BYTES:
-            told = f"the form is over {FORM_BYTES:,} bytes"
+        if len(body) > limit:
+            told = f"the form is over {limit:,} bytes"
             await reply(shape("input", told, "body", "send less"), 413)(scope, receive, send)
             return
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]

@@ -55,3 +55,16 @@ document.addEventListener("submit", (event) => {
   const asked = event.target.dataset.confirm;
   if (asked && !window.confirm(asked)) event.preventDefault();
 });
+
+// a mistake's line: click, and the caret is there
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-line]");
+  const found = button && /line (\d+)/.exec(button.dataset.line);
+  if (!found) return;
+  const editor = document.querySelector(button.dataset.into);
+  const lines = editor.value.split("\n");
+  const start = lines.slice(0, found[1] - 1).join("\n").length + (found[1] > 1 ? 1 : 0);
+  editor.focus();
+  editor.setSelectionRange(start, start + (lines[found[1] - 1] || "").length);
+  editor.scrollTop = (editor.scrollHeight * (found[1] - 5)) / lines.length;
+});

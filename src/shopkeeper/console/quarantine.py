@@ -1,0 +1,103 @@
+"""What was quarantined: by table and rule, the rows whole, filtered, taken along."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from shopkeeper.analysis.sql import Limits
+from shopkeeper.clean.report import advice, label
+from shopkeeper.console import sql
+from shopkeeper.console.templating import language_of, render
+from shopkeeper.errors import NotFound
+from shopkeeper.shop import Shop
+from shopkeeper.words import TABLES
+
+router = APIRouter(prefix="/console/quarantine", tags=["console"], include_in_schema=False)
+
+PAGE = 50  # rows a page
+FIRST = (
+    "detail",
+    "rule",
+    "file",
+    "line",
+)  # what was wrong, and where, stands before the row itself
+INSIDE = ("seq", "source")
+
+Text = Annotated[str, Query(max_length=200)]
+
+
+@router.get("")
+def page(request: Request) -> Response:
+    """Counts by table and rule, each with the first place and what to do."""
+    shop: Shop = request.app.state.shop
+    language = language_of(request)
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for row in shop.quarantine():
+        words = {"label": label(row["rule"], language), "advice": advice(row["rule"], language)}
+        tables.setdefault(row["table"], []).append(row | words)
+    return render(request, "quarantine.html", tables=tables)
+
+
+@router.get("/{table}")
+def rows(
+    request: Request,
+    table: str,
+    rule: Text = "",
+    q: Text = "",
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+    format: Annotated[Literal["csv", "parquet"] | None, Query()] = None,
+) -> Response:
+    """The quarantined rows of one table, whole, of one rule or all, with `q` anywhere in them."""
+    shop: Shop = request.app.state.shop
+    if table not in TABLES:
+        raise NotFound(f"no table {table!r}", next=f"there are: {', '.join(TABLES)}")
+    found = {layer: _counts(shop, f"{layer}.{table}") for layer in ("quarantine", "unread")}
+    layer = "unread" if rule in found["unread"] else "quarantine"
+    query = _query(f"{layer}.{table}", rule, q)
+    if format is not None:
+        return sql.download(shop.sql(query, sql.TAKEN), f"quarantine-{table}.{format}")
+    language = language_of(request)
+    counts = {**found["quarantine"], **found["unread"]}
+    answer = None
+    if found[layer]:
+        frame = f"SELECT * FROM (\n{query}\n) LIMIT {PAGE + 1} OFFSET {(page - 1) * PAGE}"
+        answer = shop.sql(frame, Limits(rows=PAGE)).as_dict()
+        known = {column["name"]: column for column in answer["columns"]}
+        order = [*FIRST, *(name for name in known if name not in (*FIRST, *INSIDE))]
+        answer["columns"] = [known[name] for name in order if name in known]
+    return render(
+        request,
+        "quarantined.html",
+        table=table,
+        rule=rule,
+        q=q,
+        page=page,
+        query=query,
+        answer=answer,
+        rules=[{"rule": r, "count": n, "label": label(r, language)} for r, n in counts.items()],
+        advice=advice(rule, language) if rule else "",
+    )
+
+
+def _counts(shop: Shop, name: str) -> dict[str, int]:
+    """Rows by rule, most first; nothing where there is no such asset or no row in it."""
+    if not shop.assets.exists(name):
+        return {}
+    told = shop.sql(f"SELECT rule, count(*) AS n FROM {name} GROUP BY rule ORDER BY n DESC, rule")
+    return dict(told.frame.iter_rows())
+
+
+def _query(name: str, rule: str, text: str) -> str:
+    """The SELECT of the rows, which the SQL page takes as well."""
+    wanted = [f"rule = {_literal(rule)}"] if rule else []
+    if text:
+        row = "lower(concat_ws(' ', *COLUMNS(*)))"
+        wanted.append(f"contains({row}, lower({_literal(text)}))")
+    where = f"\nWHERE {' AND '.join(wanted)}" if wanted else ""
+    return f"SELECT *\nFROM {name}{where}\nORDER BY file, line"
+
+
+def _literal(text: str) -> str:
+    """A text as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"

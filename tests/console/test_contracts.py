@@ -1,0 +1,52 @@
+"""The contract editor: checked as one types, saved only when valid, never by a foreign page."""
+
+import shutil
+
+from shopkeeper.assets.contracts import built_in_text
+
+HTML = {"accept": "text/html", "accept-language": "en"}
+SHOPS = built_in_text("shops")
+STRICT = SHOPS.replace("maxLength: 256", "maxLength: 25")
+
+
+def test_the_check_is_a_part_of_a_page(served) -> None:
+    address = "/console/contracts/shops/check"
+    told = served.http.post(address, data={"text": STRICT.replace("\n", "\r\n")}, headers=HTML).text
+    assert "<html" not in told
+    assert "breaking" in told
+    assert "256 → 25" in told
+    wrong = served.http.post(address, data={"text": "name: ["}, headers=HTML).text
+    assert "line 1" in wrong
+
+
+def test_a_valid_contract_is_saved_and_shown(served) -> None:
+    answer = served.http.post("/console/contracts/shops", data={"text": STRICT}, headers=HTML)
+    try:
+        assert answer.status_code == 303
+        page = served.http.get(answer.headers["location"], headers=HTML).text
+        assert "Saved as contracts/shops.odcs.yaml" in page
+        assert (served.folder / "contracts" / "shops.odcs.yaml").read_text("utf-8") == STRICT
+        listed = served.http.get("/console/contracts", headers=HTML).text
+        assert "own" in listed
+    finally:
+        shutil.rmtree(served.folder / "contracts")
+
+
+def test_an_invalid_one_comes_back_as_it_was_typed(served) -> None:
+    text = "name: [mine"
+    answer = served.http.post("/console/contracts/shops", data={"text": text}, headers=HTML)
+    assert answer.status_code == 422
+    assert text in answer.text
+    assert not (served.folder / "contracts").exists()
+
+
+def test_a_page_of_another_site_saves_nothing(served) -> None:
+    headers = {"origin": "http://evil.example"}
+    answer = served.http.post("/console/contracts/shops", data={"text": STRICT}, headers=headers)
+    assert answer.status_code == 403
+    assert not (served.folder / "contracts").exists()
+
+
+def test_a_form_that_holds_no_contract_is_refused_before_it_is_read_whole(served) -> None:
+    answer = served.http.post("/console/contracts/shops", data={"text": "x" * 600_000})
+    assert answer.status_code == 413
