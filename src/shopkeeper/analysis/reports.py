@@ -258,8 +258,8 @@ def channels(
     """Users, sessions, buyers and revenue by channel; a user of two channels counts in both.
 
     Needs no times. Revenue is price times pieces of purchases; returns are not taken off. Where
-    there is a table of who took part in campaigns: `reached` users of each channel, and those of
-    them who took part (`joined`: join or use).
+    there is a table of who took part in campaigns: users `reached` on each channel (who saw one), and
+    those of them who `joined` (join or use).
     """
     bought = pl.col("kind") == Kind.PURCHASE
     parts = []
@@ -297,7 +297,8 @@ def _took_part(participation: pl.LazyFrame, least: int) -> tuple[pl.DataFrame, i
     """channel, reached, joined: users by channel of campaigns; too few users are null."""
     joined = pl.col("kind").is_in(["join", "use"])
     counts = (
-        participation.group_by(_channel(), "user_id")
+        participation.filter(pl.col("kind").is_in(["view", "join", "use"]))
+        .group_by(_channel(), "user_id")
         .agg(joined=joined.any())
         .group_by("channel")
         .agg(reached=pl.len().cast(pl.Int64), joined=pl.col("joined").sum().cast(pl.Int64))

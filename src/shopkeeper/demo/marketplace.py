@@ -4,6 +4,7 @@ shop.toml                      how the files are to be read, with reasons
 raw/events/web-YYYY-MM.csv     web events by month of arrival        raw/events/app.parquet
 raw/events/legacy.csv          an old system: GB18030, Chinese names, local times, yuan
 raw/items/items.csv            the catalogue                         raw/items/*.jsonl
+raw/*.csv, raw/*.jsonl          more kinds of data (kinds.py)
 raw/users.csv                  raw/shops.xlsx                        raw/images/<item_id>.<suffix>
 truth/                         what only the simulation knows; nothing but tests may read it
 """
@@ -15,7 +16,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from shopkeeper.demo import behaviour, catalogue, dirt, files, pictures, settings, truth
+from shopkeeper.demo import (
+    behaviour,
+    catalogue,
+    dirt,
+    files,
+    kinds,
+    pictures,
+    settings,
+    truth,
+)
 from shopkeeper.demo.goods import REGIONS, SHOPS
 from shopkeeper.errors import InputError
 
@@ -77,6 +87,15 @@ def write(
     found += _catalogue(rng, folder, goods)
     found += _users(rng, folder, people, guests, first_day)
     _shops(rng, folder)
+    kinds.write(
+        folder,
+        seed=seed,
+        events=events,
+        page=goods.page,
+        people=people,
+        first_ms=first_ms,
+        last_ms=last_ms,
+    )
     drawn, spoiled = _pictures(rng, folder, goods, say)
     found.append(spoiled)
     pl.concat(found).write_parquet(folder / "truth" / "dirt.parquet")
