@@ -243,8 +243,13 @@ def test_the_api_page_sends_a_request(page) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["/", "/?q=lamp", "/item/i00", "/console", "/console/quality", "/cart"]
-)
+    "address",
+    [
+        "/", "/?q=lamp", "/item/i00", "/cart", "/console", "/console/quality", "/console/sql?q=SELECT%201%20AS%20a",
+        "/console/reports", "/console/contracts/events", "/console/runs", "/console/quarantine/events",
+        "/console/assets/clean.events?tab=lineage", "/console/assets/clean.events?tab=versions",
+    ],
+)  # fmt: skip
 def test_a_telephone_needs_no_sideways_scrolling(page, address: str) -> None:
     page.set_viewport_size({"width": 375, "height": 720})
     page.goto(address)
@@ -279,6 +284,124 @@ def test_everything_can_be_reached_by_keyboard(page) -> None:
         )
     assert {"q", "user", "favorite", "cart", "purchase"} <= reached
     unnamed = page.locator("button:visible, a:visible, input:visible").evaluate_all(
+        "all => all.filter(e => !(e.textContent.trim() || e.ariaLabel || e.title || (e.labels && e.labels.length))).length"
+    )
+    assert unnamed == 0
+
+
+CONSOLE = (
+    "/console",
+    "/console/reports",
+    "/console/reports/channels",
+    "/console/sql",
+    "/console/quality",
+    "/console/quarantine",
+    "/console/quarantine/events",
+    "/console/contracts",
+    "/console/contracts/items",
+    "/console/runs",
+    "/console/leaderboard",
+    "/console/releases",
+    *(f"/console/assets/clean.events?tab={tab}" for tab in ("overview", "columns", "quality", "lineage", "versions", "rows")),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_console_page_opens_without_a_complaint_and_speaks_one_language(
+    page, language: str
+) -> None:
+    for address in CONSOLE:
+        page.goto(f"{address}{'&' if '?' in address else '?'}lang={language}")
+        assert page.locator("h1").count() == 1, address
+        shown = page.locator("nav.below").text_content()
+        assert ("隔离区" in shown) == (language == "zh"), address
+        assert page.locator("nav.below [aria-current=page]").count() == 1, address
+        waiting = page.locator("[data-chart]:not([data-drawn])")
+        sync_api.expect(waiting).to_have_count(0)
+
+
+def test_a_query_is_typed_inserted_and_run_by_keyboard(page) -> None:
+    page.goto("/console/sql")
+    page.locator("#sql").focus()
+    page.keyboard.type("SELECT kind, count(*) AS n FROM ")
+    page.locator("#narrow").fill("clean.eve")
+    page.locator("#tables summary:visible").first.click()
+    page.get_by_role("button", name="+ clean.events").click()
+    assert page.evaluate("document.activeElement.id") == "sql"
+    page.keyboard.type(" GROUP BY kind")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#answer")
+    assert "FROM clean.events GROUP BY kind" in page.locator("#sql").input_value()
+    assert page.locator("#answer tbody tr").count() == 3
+    bars = page.locator("#answer svg rect").count()
+    assert bars >= 3, "a bar for each kind"
+    page.reload()
+    assert page.locator("#answer tbody tr").count() == 3, "the query stands in the address"
+
+
+def test_a_mistake_puts_the_caret_where_it_is(page) -> None:
+    page.goto("/console/sql")
+    page.fill("#sql", "SELECT item_id,\n  kond FROM clean.events")
+    page.press("#sql", "Control+Enter")
+    page.wait_for_selector("#sql-problem")
+    assert page.evaluate("document.activeElement.id") == "sql"
+    assert page.evaluate("document.activeElement.selectionStart") == len("SELECT item_id,\n  ")
+
+
+def test_a_contract_is_checked_as_one_types_and_the_line_is_one_click_away(page) -> None:
+    page.goto("/console/contracts/shops")
+    text = page.locator("#yaml").input_value()
+    page.fill("#yaml", text.replace("maxLength: 256", "maxLength: 25"))
+    sync_api.expect(page.locator("#check")).to_contain_text("256 → 25")
+    sync_api.expect(page.locator("#check")).to_contain_text("breaking")
+    page.fill("#yaml", text.replace("- name: region\n", "- name: regoin\n"))
+    sync_api.expect(page.locator("#check")).to_contain_text("did you mean 'region'?")
+    page.locator("#check [data-line]").first.click()
+    chosen = page.evaluate("getSelection().toString() || document.activeElement.value.slice(document.activeElement.selectionStart, document.activeElement.selectionEnd)")  # fmt: skip
+    assert "regoin" in chosen
+
+
+def test_lineage_is_walked_by_click_and_by_link(page) -> None:
+    page.goto("/console/assets/clean.events?tab=lineage&up=1&down=1")
+    page.wait_for_selector('[data-chart="lineage"][data-drawn="yes"] svg')
+    label = page.locator(
+        '[data-chart="lineage"] svg text', has_text=re.compile("^features.sequences$")
+    )
+    label.scroll_into_view_if_needed()
+    box = label.bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] - 9)
+    page.wait_for_url(re.compile(r"features.sequences\?tab=lineage&up=1&down=1"))
+    page.get_by_role("link", name="clean.events", exact=True).click()
+    page.wait_for_url(re.compile(r"clean.events\?tab=lineage&up=1&down=1"))
+
+
+def test_a_run_opens_from_the_timeline_and_closes(page) -> None:
+    page.goto("/console/runs")
+    page.get_by_role("link", name="train.item_knn", exact=True).first.click()
+    page.wait_for_selector("#run")
+    assert "models.item_knn@" in page.locator("#run").text_content()
+    page.get_by_role("link", name="Close").click()
+    sync_api.expect(page.locator("#run")).to_have_count(0)
+
+
+@pytest.mark.parametrize("address", ["/console/sql", "/console/contracts/shops", "/console/runs"])
+def test_the_console_is_walked_by_keyboard(page, address: str) -> None:
+    page.goto(address)
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    rings, main = [], False
+    for _ in range(26):
+        page.keyboard.press("Tab")
+        told = page.evaluate(
+            """(() => { const e = document.activeElement;
+            return [e === document.body ? "out" : getComputedStyle(e).outlineStyle, !!e.closest("main")]; })()"""
+        )
+        rings.append(told[0])
+        main = main or told[1]
+    assert "none" not in rings, "what has the focus is seen"
+    assert main, "the page itself is reached"
+    unnamed = page.locator("button, a, input:not([type=hidden]), select, textarea").evaluate_all(
         "all => all.filter(e => !(e.textContent.trim() || e.ariaLabel || e.title || (e.labels && e.labels.length))).length"
     )
     assert unnamed == 0

@@ -68,3 +68,9 @@ document.addEventListener("click", (event) => {
   editor.setSelectionRange(start, start + (lines[found[1] - 1] || "").length);
   editor.scrollTop = (editor.scrollHeight * (found[1] - 5)) / lines.length;
 });
+
+// on a narrow screen the page one is on is seen in the row of pages
+for (const current of document.querySelectorAll(".below [aria-current], .tabs [aria-current]")) {
+  const row = current.parentElement;
+  row.scrollLeft = current.offsetLeft - row.offsetLeft - (row.clientWidth - current.clientWidth) / 2;
+}
