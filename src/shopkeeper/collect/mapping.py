@@ -18,7 +18,7 @@ from shopkeeper.collect.sources import block_of, name_of
 from shopkeeper.collect.tables import ALIAS_UNITS, ALIASES, COLUMNS, KIND_ALIASES, REQUIRED, TIMES
 from shopkeeper.config import Settings, Source, When
 from shopkeeper.errors import InputError
-from shopkeeper.words import KIND_CODES
+from shopkeeper.words import KIND_CODES, KINDS
 
 NUMBER = r"^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$"  # as JSON writes one
 
@@ -262,7 +262,8 @@ def _missing(
     return InputError(
         f"no column {wanted}, which {source.table} need{_near(ours, free)}; found: {_listed(found)}",
         where=file,
-        next=block_of(source, columns=f"{{ {columns} }}"),
+        next=block_of(source, columns=f"{{ {columns} }}")
+        + ("; or skip = true, if these are no " + source.table if source.table in KINDS else ""),
     )
 
 
