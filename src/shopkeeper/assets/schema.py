@@ -136,3 +136,41 @@ branch_heads = sa.Table(  # what is current in a branch
     sa.Column("base_id", sa.String),  # what main had when the branch first wrote the asset
     sa.Column("about", sa.JSON, nullable=False),
 )
+column_maps = sa.Table(  # from which columns the columns of a version were made
+    "column_maps",
+    METADATA,
+    sa.Column("version_id", sa.String, primary_key=True),
+    sa.Column("asset", sa.String, nullable=False),
+    sa.Column("run_id", sa.String, nullable=False),  # the newest run that made it
+    sa.Column("map", sa.String, nullable=False, index=True),  # equal maps are stored once
+)
+column_edges = sa.Table(  # of a map; column "*" of an asset: which rows there are
+    "column_edges",
+    METADATA,
+    sa.Column("map", sa.String, primary_key=True),
+    sa.Column("to_column", sa.String, primary_key=True),
+    sa.Column("from_asset", sa.String, primary_key=True),
+    sa.Column("from_column", sa.String, primary_key=True),
+    sa.Column("to_asset", sa.String, nullable=False),
+    sa.Column("how", sa.String, nullable=False),  # copied | computed | constant | rows | read
+    sa.Index("column_edges_from", "from_asset", "from_column", "to_asset"),
+)
+external_edges = sa.Table(  # what other systems told of their datasets (OpenLineage)
+    "external_edges",
+    METADATA,
+    sa.Column("from_asset", sa.String, primary_key=True),
+    sa.Column("to_asset", sa.String, primary_key=True, index=True),
+    sa.Column("job", sa.String, primary_key=True),
+    sa.Column("run", sa.String, nullable=False),  # the newest that told it
+    sa.Column("told_at", sa.String, nullable=False),
+)
+lineage_outbox = sa.Table(  # OpenLineage events that an endpoint has not taken yet
+    "lineage_outbox",
+    METADATA,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("target", sa.String, nullable=False),
+    sa.Column("event", sa.String, nullable=False),  # JSON
+    sa.Column("queued_at", sa.String, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("error", sa.String),
+)
