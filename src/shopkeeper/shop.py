@@ -11,12 +11,13 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from importlib import metadata
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Any, Self
+from uuid import uuid4
 
 import polars as pl
 
@@ -40,6 +41,7 @@ from shopkeeper.words import KINDS, TABLES, VISIT, Purpose
 
 # models in this group wait for [schedule] retrain_minutes in a scheduled run
 TRAIN = "train"
+MAIN_ONLY = ("collect", "release")  # groups that no branch runs
 CACHE_BYTES = 32 << 20  # of pictures shown last
 CACHE_PICTURES = 5_000
 WRITTEN = (".csv", ".parquet", ".jsonl", ".ndjson")  # suffixes of tables that go out
@@ -364,6 +366,55 @@ class Shop:
             "deleted_bytes": gone["bytes"],
         }
 
+    # branches: runs that change nothing until they are promoted
+
+    @contextmanager
+    def branch(self, name: str) -> Iterator["Shop"]:
+        """The shop as the branch `name` sees it, a new one where there is none.
+
+        What it runs writes versions that only the branch sees, until `promote` or `drop`. Its steps
+        are those from cleaning to the index: raw data is collected, and a release made, on the main
+        line alone.
+        """
+        with self.assets.branch(name) as view:
+            yield _Branch(self.folder, self.settings, view)
+
+    def branches(self) -> list[dict[str, Any]]:
+        """Open branches; see `Assets.branches`."""
+        return self.assets.branches()
+
+    def branch_diff(self, name: str) -> list[dict[str, Any]]:
+        """For each asset that the branch wrote, how it differs from main's; `Assets.branch_diff`."""
+        return self.assets.branch_diff(name, by=OWNER, purpose=Purpose.ANALYSE)
+
+    def promote(self, name: str) -> list[str]:
+        """Make all that the branch wrote current on main, whole or not at all: their ids.
+
+        Conflict: main has moved on since the branch wrote. NotFound: no such branch.
+        """
+        with self._alone():
+            return [version.id for version in self.assets.promote(name)]
+
+    def drop_branch(self, name: str) -> list[str]:
+        """Give up the branch and the versions only it has: their ids. NotFound: no such branch."""
+        return self.assets.drop(name)
+
+    def dry_run(
+        self, names: Sequence[str] = (), *, force: bool = False, report: Report = silent
+    ) -> dict[str, Any]:
+        """Run steps in a branch of their own, tell what would change, and drop it.
+
+        Returns:
+            What `run` tells, and "changes": see `branch_diff`.
+        """
+        name = f"dry-run-{uuid4().hex[:12]}"
+        try:
+            with self.branch(name) as view:
+                told = view.run(names, force=force, report=report)
+            return {**told, "changes": self.branch_diff(name)}
+        finally:
+            self.assets.drop(name)
+
     def backup(
         self, to: str, *, verify: bool = True, progress: backup.Progress = backup.silent
     ) -> dict[str, Any]:
@@ -555,6 +606,24 @@ class Shop:
                 return told
             self._pictures.move_to_end(key)
             return self._pictures[key]
+
+
+class _Branch(Shop):
+    """The shop as a branch sees it."""
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(step for step in super().steps if step.group not in MAIN_ONLY)
+
+    def run(self, names: Sequence[str] = (), **options: Any) -> dict[str, Any]:
+        """See `Shop.run`. InputError: a step that only the main line runs."""
+        if main_only := [name for name in names if name.partition(".")[0] in MAIN_ONLY]:
+            raise InputError(
+                f"{main_only[0]} is run on the main line only, not in a branch",
+                where="branch",
+                next="leave it out: a branch runs what comes after collecting, up to the index",
+            )
+        return super().run(names, **options)
 
 
 def write_table(frame: pl.DataFrame, out: Path) -> None:

@@ -1,5 +1,6 @@
 """An unencrypted table opens in plain Delta readers, whatever was done to it, with the same rows."""
 
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,6 +53,32 @@ def by_duckdb(assets: Assets, number: int) -> pl.DataFrame:
         names = [column[0] for column in found.description or ()]
         rows = found.fetchall()
     frame = pl.DataFrame(rows, schema=names, orient="row", infer_schema_length=None)
+    return frame.with_columns(pl.col("ts").cast(pl.Datetime("us", "UTC")))
+
+
+def by_spark(assets: Assets, number: int) -> pl.DataFrame:
+    """Spark with Delta's own reader; times as numbers, since Spark's have the session's zone."""
+    from delta import configure_spark_with_delta_pip
+    from pyspark.sql import SparkSession
+
+    builder = (
+        SparkSession.builder.master("local[1]")
+        .config("spark.ui.enabled", "false")
+        .config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
+        .config(
+            "spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"
+        )
+    )
+    spark = configure_spark_with_delta_pip(builder).getOrCreate()
+    table = delta(assets, number)
+    rows = (
+        spark.read.format("delta")
+        .option("versionAsOf", table.version())
+        .load(table.table_uri)
+        .selectExpr("* EXCEPT (ts)", "unix_micros(ts) AS ts")
+    )
+    found = [row.asDict() for row in rows.collect()]
+    frame = pl.DataFrame(found, schema=rows.columns, infer_schema_length=None)
     return frame.with_columns(pl.col("ts").cast(pl.Datetime("us", "UTC")))
 
 
@@ -148,6 +175,23 @@ def test_every_kept_version_opens_in_every_reader(
         for reader in READERS:
             found = reader(assets, version.number).select(wanted.columns).sort("event_id")
             assert found.rows() == wanted.rows(), (version.id, reader.__name__)
+
+
+@pytest.mark.slow
+def test_every_kept_version_opens_in_spark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyspark", reason="PySpark is not installed")
+    pytest.importorskip("delta", reason="delta-spark, which brings Delta's jar, is not installed")
+    if shutil.which("java") is None:
+        pytest.skip("no Java, which Spark runs on")
+    monkeypatch.setattr(lake, "CHECKPOINT_EVERY", 5)
+    assets = Assets(tmp_path, buckets=BUCKETS)
+    write(assets, events(0, 40), "replace")
+    for work in (append_a_column, compact, restore, retain):
+        work(assets)
+        for version in [v for v in assets.catalog.history(NAME) if v.removed_at is None][:3]:
+            wanted = by_assets(assets, version.number).sort("event_id")
+            found = by_spark(assets, version.number).select(wanted.columns).sort("event_id")
+            assert found.rows() == wanted.rows(), version.id
 
 
 def test_rows_are_those_that_were_written(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from shopkeeper.cli import (
     answers,
     assets,
     backup,
+    branches,
     clients,
     identity,
     loop,
@@ -26,7 +27,7 @@ from shopkeeper.cli.root import app
 from shopkeeper.cli.terminal import err
 from shopkeeper.errors import ShopkeeperError
 
-GROUPS = (loop, quality, assets, analysis, answers, releases, clients, backup, identity)
+GROUPS = (loop, quality, assets, branches, analysis, answers, releases, clients, backup, identity)
 
 
 def main() -> None:

@@ -1,11 +1,11 @@
 """What data, models and indexes there are."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from shopkeeper.cli.branches import say_diff
 from shopkeeper.cli.root import app
 from shopkeeper.cli.terminal import (
     HERE,
@@ -147,20 +147,7 @@ def assets_diff(
     if as_json:
         print_json(told)
         return
-    out.print(f"{told['a']} -> {told['b']}: {'the same' if told['same'] else 'not the same'}")
-    if told["kind"] != "table":
-        for what in ("added", "removed", "changed"):
-            for file in told["files"][what]:
-                out.print(f"  {what:<8} {file['file']}")
-        return
-    for what, columns in told["schema"].items():
-        if columns:
-            out.print(f"  columns {what}: {', '.join(columns)}")
-    rows = ", ".join(f"{what} {count:,}" for what, count in told["rows"].items())
-    out.print(f"  rows: {rows}")
-    for what, examples in told["examples"].items():
-        for row in examples:
-            out.print(f"  {what}: {json.dumps(row, ensure_ascii=False, default=str)}", soft_wrap=True, markup=False)  # fmt: skip
+    say_diff(told)
 
 
 @assets_app.command("restore")

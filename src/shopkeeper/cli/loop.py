@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from shopkeeper.cli.branches import say_changes
 from shopkeeper.cli.root import app
 from shopkeeper.cli.terminal import (
     HERE,
@@ -68,11 +69,18 @@ def run(
     rounds: Annotated[
         int | None, typer.Option(min=1, help="With --every: stop after so many.")
     ] = None,
+    branch: Annotated[
+        str | None, typer.Option(help="Write into this branch; nothing current changes.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would change, and change nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run the loop: collect, clean, features, train, compare, index, release. Only what is not fresh.
 
     Example: shopkeeper run --shop myshop --every 15m
+    To try a change of shop.toml: shopkeeper run clean features --shop myshop --dry-run
     """
     from shopkeeper.schedule import run_every, seconds_of
     from shopkeeper.shop import Shop
@@ -80,9 +88,10 @@ def run(
     if every is None and rounds is not None:
         raise InputError("--rounds counts the rounds of --every", next="add e.g. --every 15m")
     if every is not None:
-        if force or as_json:
+        others = {"--force": force, "--json": as_json, "--branch": branch, "--dry-run": dry_run}
+        for option in (name for name, asked in others.items() if asked):
             raise InputError(
-                f"{'--force' if force else '--json'} does not go with --every",
+                f"{option} does not go with --every",
                 next=f"leave it out, or run once: shopkeeper run --shop {shop}",
             )
         code = run_every(
@@ -90,13 +99,31 @@ def run(
             say=lambda line: typer.echo(line, err=True), rounds=rounds,
         )  # fmt: skip
         raise typer.Exit(code)
+    if branch is not None and dry_run:
+        raise InputError(
+            "--dry-run makes a branch of its own and drops it",
+            next="leave out --dry-run, then see: shopkeeper branch diff " + branch,
+        )
     with Shop.open(shop) as opened:
         with stoppable(), bars(quiet=as_json) as report:
-            told = opened.run(steps or [], force=force, report=report)
+            if dry_run:
+                told = opened.dry_run(steps or [], force=force, report=report)
+            elif branch is not None:
+                with opened.branch(branch) as view:
+                    told = view.run(steps or [], force=force, report=report)
+            else:
+                told = opened.run(steps or [], force=force, report=report)
         if as_json:
             print_json(told)
             return
         _say_run(told)
+        if dry_run:
+            say_changes(told["changes"])
+            out.print("nothing was changed; to keep it: the same command with --branch NAME")
+            return
+        if branch is not None:
+            out.print(f"see it: shopkeeper branch diff {branch}; keep it: shopkeeper branch promote {branch}", soft_wrap=True)  # fmt: skip
+            return
         _say_board(opened.leaderboard(), opened)
         _say_release(opened)
 
