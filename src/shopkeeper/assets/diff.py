@@ -22,6 +22,7 @@ import polars as pl
 from shopkeeper.assets import contracts
 from shopkeeper.assets.catalog import Version
 from shopkeeper.assets.lake import DataFile
+from shopkeeper.assets.profile import OPEN
 from shopkeeper.errors import InputError
 from shopkeeper.governance.access import Principal, check_read
 from shopkeeper.words import TABLES, Grade, Purpose
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from shopkeeper.assets.store import Assets
 
 HIDDEN = "•••"
-OPEN = (Grade.PUBLIC, Grade.INTERNAL)
 EXACT_ROWS = 1_000_000  # of more rows, distinct values are estimated (HyperLogLog)
 CATEGORIES = 200  # a column with more distinct values is no category
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)

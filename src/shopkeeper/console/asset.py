@@ -7,7 +7,8 @@ from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from shopkeeper.assets import contracts
-from shopkeeper.assets.diff import OPEN, column_grades
+from shopkeeper.assets.diff import column_grades
+from shopkeeper.assets.profile import OPEN
 from shopkeeper.clean.report import label
 from shopkeeper.console.lineage import around, placed
 from shopkeeper.console.templating import language_of, render

@@ -1,0 +1,385 @@
+"""What stands in each column of a table, made part by part beside the checks, in any order.
+
+    parts = [profile_part(frame, grades) for frame in buckets]
+    told = finish(merge_parts(parts))
+
+Nulls, least, greatest, mean and the number of distinct values come from every row. Histograms, most
+frequent values and examples come from every n-th row of a part (n = 1 up to SAMPLE rows), each counted
+n times, so they add up whatever the size of the parts. Merging is exact and knows no order: sums of
+whole numbers, exact sums of floats, bins whose widths are powers of two, the smallest hashes.
+
+Of columns graded above `internal` only nulls and the number of distinct values are kept.
+
+Source of the distinct count: Bar-Yossef et al., "Counting Distinct Elements in a Data Stream", 2002
+(the SMALLEST hashes): exact below SMALLEST values, else within about 3% (one standard deviation).
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from shopkeeper.words import Grade
+
+SAMPLE = 20_000  # rows of a part that are looked at one by one, at least
+SMALLEST = 1024  # hashes that are kept of a column
+BINS = 128  # of a part; what is shown has fewer
+SHOWN_BINS = 24
+FREQUENT = 100  # values of a part that are counted
+SHOWN_VALUES = 10
+EXAMPLES = 5
+TEXT = 80  # characters of a value
+OPEN = (Grade.PUBLIC, Grade.INTERNAL)
+_ALL = 2**64
+_LOG = 4  # logarithmic bins of one doubling
+_CROWDED = 0.75  # share of rows in one of the equal bins from which logarithmic ones say more
+
+Part = dict[str, Any]
+
+
+def profile_part(frame: pl.DataFrame, grades: Mapping[str, Grade]) -> Part:
+    """What one part of a table adds to its profile; plain data that JSON can carry.
+
+    Args:
+        frame: the rows; hidden columns are looked at only to count.
+        grades: of each column; a column without one counts as sensitive.
+    """
+    every = max(1, frame.height // SAMPLE)
+    sample = frame.gather_every(every)
+    exact = _exact(frame, grades)
+    columns = {}
+    for name, kind in frame.schema.items():
+        grade = grades.get(name, Grade.SENSITIVE)
+        column: Part = {"type": str(kind), "grade": str(grade), "nulls": exact[name]["nulls"]}
+        if not _nested(kind):
+            column["hashes"] = _smallest(frame[name])
+        if grade in OPEN and not _nested(kind):
+            column |= {k: v for k, v in exact[name].items() if k != "nulls"}
+            column |= _looked_at(sample[name], column, every)
+        columns[name] = column
+    return {"rows": frame.height, "looked": sample.height, "columns": columns}
+
+
+def merge_parts(parts: Sequence[Part]) -> Part:
+    """Several parts as one; the order does not matter, and merged parts merge again."""
+    merged: Part = {
+        "rows": sum(part["rows"] for part in parts),
+        "looked": sum(part["looked"] for part in parts),
+    }
+    names = dict.fromkeys(sorted({name for part in parts for name in part["columns"]}))
+    if parts:  # the order of columns where all agree
+        names = dict.fromkeys([*parts[0]["columns"], *names])
+    merged["columns"] = {
+        name: _merge_columns(
+            [(part["columns"].get(name), part["rows"]) for part in parts],
+        )
+        for name in names
+    }
+    return merged
+
+
+def finish(part: Part) -> dict[str, Any]:
+    """A merged part as it is told.
+
+    Returns:
+        {"rows", "sampled": share of rows that were looked at one by one, "columns": [{"column",
+        "type", "grade", "nulls", "distinct", "min", "max", "mean", "histogram": {"edges", "counts"}
+        or None, "top": [[value, rows]], "examples", "bins"}]}; of hidden columns values are None or
+        []. `bins` = {"width_log2", "counts"} compares with those of another version: see `rebinned`.
+    """
+    return {
+        "rows": part["rows"],
+        "sampled": 1.0 if not part["rows"] else part["looked"] / part["rows"],
+        "columns": [_told(name, column) for name, column in part["columns"].items()],
+    }
+
+
+def rebinned(bins: Sequence[Mapping[str, Any]]) -> list[dict[int, int]]:
+    """Bins of several profiles of one column in the widest's width: [{bin: rows}], one for each."""
+    width = max((one["width_log2"] for one in bins), default=0)
+    return [
+        _coarser({int(k): n for k, n in one["counts"].items()}, width - one["width_log2"])
+        for one in bins
+    ]
+
+
+# of one part
+
+
+def _nested(kind: pl.DataType) -> bool:
+    return kind.is_nested() or kind in (pl.Binary, pl.Null, pl.Object)
+
+
+def _whole(name: str, kind: pl.DataType) -> pl.Expr:
+    """A column as numbers: instants as microseconds, floats without NaN and infinities."""
+    value = pl.col(name)
+    if kind == pl.Date:
+        return value.cast(pl.Datetime("us")).dt.timestamp("us")
+    if isinstance(kind, pl.Datetime):
+        return value.dt.timestamp("us")
+    if kind.is_float():
+        return value.filter(value.is_finite()).cast(pl.Float64)
+    return value
+
+
+def _numeric(kind: pl.DataType) -> bool:
+    return kind.is_numeric() or kind == pl.Date or isinstance(kind, pl.Datetime)
+
+
+def _exact(frame: pl.DataFrame, grades: Mapping[str, Grade]) -> dict[str, Part]:
+    """Of every row, in one pass: nulls; of open columns the least, the greatest and the sum."""
+    asked: dict[str, pl.Expr] = {}
+    for at, (name, kind) in enumerate(frame.schema.items()):
+        asked[f"{at} nulls"] = pl.col(name).null_count()
+        if grades.get(name, Grade.SENSITIVE) not in OPEN or _nested(kind):
+            continue
+        if _numeric(kind):
+            value = _whole(name, kind)
+            asked |= {f"{at} min": value.min(), f"{at} max": value.max(), f"{at} n": value.count()}
+            if kind.is_float():
+                asked[f"{at} sum"] = value.sum()
+            elif kind.is_numeric():
+                asked[f"{at} sum"] = value.cast(pl.Int128).sum()
+        elif kind == pl.Boolean:
+            asked |= {f"{at} sum": pl.col(name).sum(), f"{at} n": pl.col(name).count()}
+        elif kind == pl.String:
+            asked |= {f"{at} min": pl.col(name).min(), f"{at} max": pl.col(name).max()}
+    row = frame.lazy().select(**asked).collect().row(0, named=True)
+    found: dict[str, Part] = {}
+    for at, name in enumerate(frame.columns):
+        keys = ("nulls", "min", "max", "sum", "n")
+        told = {key: row[f"{at} {key}"] for key in keys if f"{at} {key}" in row}
+        for key in ("min", "max"):
+            if isinstance(told.get(key), str):
+                told[key] = told[key][:TEXT]
+            elif isinstance(told.get(key), int | float):
+                told[key] = _plain(told[key])
+        if isinstance(told.get("sum"), float):
+            told["sum"] = [told["sum"]] if math.isfinite(told["sum"]) else []
+        found[name] = told
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """A number as JSON can carry it."""
+    return float(value) if isinstance(value, float) else int(value)
+
+
+def _smallest(values: pl.Series) -> list[int]:
+    """The smallest hashes of the distinct values, at most SMALLEST, in order."""
+    hashed = values.drop_nulls().hash(7)
+    if len(hashed) > 8 * SMALLEST:
+        limit = pl.Series([_ALL // len(hashed) * 4 * SMALLEST], dtype=pl.UInt64)[0]
+        few = hashed.filter(hashed < limit).unique()
+        if len(few) >= SMALLEST:  # so the smallest are among them
+            hashed = few
+    found: list[int] = hashed.unique().sort().head(SMALLEST).to_list()
+    return found
+
+
+def _looked_at(values: pl.Series, exact: Part, every: int) -> Part:
+    """Bins, frequent values and examples of a sample in which each row stands for `every`."""
+    kind, name = values.dtype, values.name
+    found: Part = {}
+    if _numeric(kind):
+        numbers = values.to_frame().select(_whole(name, kind)).to_series().drop_nulls()
+        if len(numbers):
+            width = _width(exact["min"], exact["max"], whole=not kind.is_float())
+            if kind.is_float():
+                keys = (numbers / 2.0**width).floor().cast(pl.Int64)
+            else:
+                keys = numbers.cast(pl.Int64) // 2**width
+            found["bins"] = {"width_log2": width, "counts": _counted(keys, every)}
+            if kind.is_numeric() and exact["min"] >= 0:
+                above = numbers.filter(numbers > 0).cast(pl.Float64)
+                logs = _counted((above.log(2) * _LOG).floor().cast(pl.Int64), every)
+                zeros = (len(numbers) - len(above)) * every
+                found["log"] = {"zeros": zeros, "counts": logs}
+    if isinstance(kind, pl.Datetime) or kind == pl.Date:
+        return found | {"examples": _examples(values)}
+    counts = values.drop_nulls().value_counts(name="n")
+    if len(counts) <= FREQUENT or counts["n"].max() != 1:  # else all are equally rare
+        best = counts.top_k(FREQUENT, by=["n", name], reverse=[False, True])
+        found["top"] = {_key(value): n * every for value, n in best.iter_rows()}
+    return found | {"examples": _examples(values)}
+
+
+def _width(least: float, greatest: float, *, whole: bool) -> int:
+    """The smallest w for which [least, greatest] lies in BINS bins of width 2^w that begin at 0."""
+    far = max(abs(least), abs(greatest))
+    w = 0 if whole else math.frexp(far)[1] - 30 if far else 0
+    while _bin(greatest, w) - _bin(least, w) >= BINS:
+        w += 1
+    return w
+
+
+def _bin(value: float, w: int) -> int:
+    return value >> w if isinstance(value, int) and w >= 0 else math.floor(value / 2.0**w)
+
+
+def _counted(keys: pl.Series, every: int) -> dict[str, int]:
+    counts = keys.alias("key").value_counts(name="n").sort("key")
+    return {str(key): n * every for key, n in counts.iter_rows()}
+
+
+def _examples(values: pl.Series) -> list[list[Any]]:
+    """[hash, value] of a few distinct values: those of the smallest hashes, so a fair choice."""
+    frame = pl.DataFrame({"value": values.drop_nulls()}).with_columns(hash=pl.col("value").hash(11))
+    few = frame.bottom_k(4 * EXAMPLES, by="hash").unique("hash").sort("hash").head(EXAMPLES)
+    return [[number, _json(value)] for value, number in few.iter_rows()]
+
+
+def _json(value: Any) -> Any:
+    """A value that JSON can carry, cut at TEXT characters."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return str(value)[:TEXT] if not hasattr(value, "isoformat") else value.isoformat()
+
+
+def _key(value: Any) -> str:
+    return json.dumps(_json(value), ensure_ascii=False)
+
+
+# of several parts
+
+
+def _merge_columns(columns: Sequence[tuple[Part | None, int]]) -> Part:
+    """One column of several parts, of which some may lack it: there it is null in every row."""
+    there = [column for column, _ in columns if column is not None]
+    grade = max((Grade(column["grade"]) for column in there), key=list(Grade).index)
+    merged: Part = {"type": there[0]["type"], "grade": str(grade)}
+    if any(column["type"] != there[0]["type"] for column in there):
+        merged["type"] = " | ".join(sorted({column["type"] for column in there}))
+    merged["nulls"] = sum(rows if column is None else column["nulls"] for column, rows in columns)
+    if all("hashes" in column for column in there):
+        hashes = {number for column in there for number in column["hashes"]}
+        merged["hashes"] = sorted(hashes)[:SMALLEST]
+    if grade not in OPEN or " | " in merged["type"]:
+        return merged
+    for key, choose in (("min", min), ("max", max)):
+        found = [column[key] for column in there if column.get(key) is not None]
+        if found:
+            merged[key] = choose(found)
+    if any("n" in column for column in there):
+        merged["n"] = sum(column.get("n", 0) for column in there)
+    sums = [column["sum"] for column in there if column.get("sum") is not None]
+    if sums:
+        floats = isinstance(sums[0], list)
+        merged["sum"] = sorted(x for one in sums for x in one) if floats else sum(sums)
+    bins = [column["bins"] for column in there if "bins" in column]
+    if bins:
+        width = max(
+            *(one["width_log2"] for one in bins),
+            _width(merged["min"], merged["max"], whole=isinstance(merged["min"], int)),
+        )
+        counts = [
+            _coarser({int(k): n for k, n in one["counts"].items()}, width - one["width_log2"])
+            for one in bins
+        ]
+        merged["bins"] = {"width_log2": width, "counts": _summed(counts)}
+    logs = [column["log"] for column in there if "log" in column]
+    if logs and len(logs) == len(bins):
+        merged["log"] = {
+            "zeros": sum(one["zeros"] for one in logs),
+            "counts": _summed([{int(k): n for k, n in one["counts"].items()} for one in logs]),
+        }
+    tops: dict[str, int] = {}
+    for column in there:
+        for key, n in column.get("top", {}).items():
+            tops[key] = tops.get(key, 0) + n
+    if any("top" in column for column in there):
+        merged["top"] = dict(sorted(tops.items()))
+    examples = {number: value for column in there for number, value in column.get("examples", ())}
+    merged["examples"] = [[number, examples[number]] for number in sorted(examples)[:EXAMPLES]]
+    return merged
+
+
+def _coarser(counts: Mapping[int, int], by: int) -> dict[int, int]:
+    """Bins 2^by times as wide."""
+    wide: dict[int, int] = {}
+    for key, n in counts.items():
+        wide[key >> by] = wide.get(key >> by, 0) + n
+    return wide
+
+
+def _summed(several: Sequence[Mapping[int, int]]) -> dict[str, int]:
+    total: dict[int, int] = {}
+    for counts in several:
+        for key, n in counts.items():
+            total[key] = total.get(key, 0) + n
+    return {str(key): total[key] for key in sorted(total)}
+
+
+# as told
+
+
+def _told(name: str, column: Part) -> dict[str, Any]:
+    temporal = column["type"].startswith(("Datetime", "Date"))
+    shown = _instant if temporal else (lambda value: value)
+    least, greatest = column.get("min"), column.get("max")
+    sums = column.get("sum")
+    total = math.fsum(sums) if isinstance(sums, list) else sums
+    top = sorted(column.get("top", {}).items(), key=lambda one: (-one[1], one[0]))
+    return {
+        "column": name,
+        "type": column["type"],
+        "grade": column["grade"],
+        "nulls": column["nulls"],
+        "distinct": _distinct(column.get("hashes")),
+        "min": None if least is None else shown(least),
+        "max": None if greatest is None else shown(greatest),
+        "mean": total / column["n"] if total is not None and column.get("n") else None,
+        "histogram": _histogram(column, temporal),
+        "top": [[json.loads(key), n] for key, n in top[:SHOWN_VALUES]],
+        "examples": [value for _, value in column.get("examples", ())],
+        "bins": column.get("bins"),
+    }
+
+
+def _instant(micros: float) -> str:
+    return datetime.fromtimestamp(micros / 1e6, UTC).isoformat()
+
+
+def _distinct(hashes: Sequence[int] | None) -> int | None:
+    if hashes is None:
+        return None
+    if len(hashes) < SMALLEST:
+        return len(hashes)
+    return round((SMALLEST - 1) * _ALL / hashes[-1])
+
+
+def _histogram(column: Part, temporal: bool) -> dict[str, Any] | None:
+    """{"edges": n + 1 of them, "counts": n}: equal bins, or growing ones where most rows are small."""
+    if "bins" not in column:
+        return None
+    width = column["bins"]["width_log2"]
+    counts = {int(k): n for k, n in column["bins"]["counts"].items()}
+    while max(counts) - min(counts) >= SHOWN_BINS:
+        counts, width = _coarser(counts, 1), width + 1
+    keys = range(min(counts), max(counts) + 1)
+    crowded = len(keys) > 4 and max(counts.values()) > _CROWDED * sum(counts.values())
+    if crowded and "log" in column and column["log"]["counts"]:
+        return _growing(column["log"])
+    edges: list[Any] = [key * 2.0**width for key in (*keys, keys[-1] + 1)]
+    if temporal:
+        edges = [_instant(edge) for edge in edges]
+    return {"edges": edges, "counts": [counts.get(key, 0) for key in keys]}
+
+
+def _growing(log: Mapping[str, Any]) -> dict[str, Any]:
+    """Bins from zero on that each are a fixed number of times as wide as the one before."""
+    counts, per = {int(k): n for k, n in log["counts"].items()}, _LOG
+    steps = 0
+    while max(counts) - min(counts) >= SHOWN_BINS:
+        counts, steps = _coarser(counts, 1), steps + 1
+    keys = range(min(counts), max(counts) + 1)
+    edges = [2.0 ** (key * 2**steps / per) for key in (*keys, keys[-1] + 1)]
+    told = [counts.get(key, 0) for key in keys]
+    if log["zeros"]:
+        return {"edges": [0.0, *edges], "counts": [log["zeros"], *told]}
+    return {"edges": edges, "counts": told}
