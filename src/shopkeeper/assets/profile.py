@@ -171,11 +171,13 @@ def _plain(value: Any) -> Any:
 def _smallest(values: pl.Series) -> list[int]:
     """The smallest hashes of the distinct values, at most SMALLEST, in order."""
     hashed = values.drop_nulls().hash(7)
-    if len(hashed) > 8 * SMALLEST:
-        limit = pl.Series([_ALL // len(hashed) * 4 * SMALLEST], dtype=pl.UInt64)[0]
-        few = hashed.filter(hashed < limit).unique()
-        if len(few) >= SMALLEST:  # so the smallest are among them
-            hashed = few
+    for share in (4, 64):  # of SMALLEST: hashes looked at, at most, to find that many distinct
+        if len(hashed) > 2 * share * SMALLEST:
+            limit = pl.Series([_ALL // len(hashed) * share * SMALLEST], dtype=pl.UInt64)[0]
+            few = hashed.filter(hashed < limit).unique()
+            if len(few) >= SMALLEST:  # so the smallest are among them
+                hashed = few
+                break
     found: list[int] = hashed.unique().sort().head(SMALLEST).to_list()
     return found
 
