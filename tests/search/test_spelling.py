@@ -2,7 +2,8 @@ import random
 
 import pytest
 
-from shopkeeper.search.spelling import Speller, distance
+from shopkeeper.alike import distance
+from shopkeeper.search.spelling import Speller
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import pytest
 
+from shopkeeper.alike import MAX_TEXT
 from shopkeeper.search import tokens
 
 
@@ -46,4 +47,4 @@ def test_catalogue_names_stay_whole_when_chinese_is_cut() -> None:
 
 
 def test_text_beyond_the_limit_is_not_read() -> None:
-    assert len(tokens.words("a " * 1_000_000)) <= tokens.MAX_TEXT
+    assert len(tokens.words("a " * 1_000_000)) <= MAX_TEXT

@@ -19,6 +19,7 @@ from typing import Any
 import polars as pl
 import tantivy
 
+from shopkeeper.alike import fold
 from shopkeeper.errors import InputError, NotReady
 from shopkeeper.models.protocol import Progress, no_progress
 from shopkeeper.search import heads, tokens
@@ -288,7 +289,7 @@ def _names(attribute: str) -> bool:
 def learn(items: pl.DataFrame, queries: Mapping[str, int], popularity: Mapping[str, float]) -> Card:
     """Word statistics of a catalogue: spellings, nouns, Chinese names to keep whole."""
     chinese = {
-        tokens.fold(name)
+        fold(name)
         for column in ("brand", "category")
         if column in items.columns
         for name in items[column].drop_nulls().unique().to_list()

@@ -5,6 +5,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from shopkeeper.alike import distance
+
 MIN_LENGTH = 4
 
 
@@ -46,20 +48,3 @@ def _letters(word: str) -> int:
     for letter in word:
         mask |= 1 << (ord(letter) - 97 & 31)
     return mask
-
-
-def distance(a: str, b: str, limit: int) -> int:
-    """Edits (adjacent swaps count one) from a to b; limit + 1 where there are more than `limit`."""
-    if abs(len(a) - len(b)) > limit:
-        return limit + 1
-    before: list[int] = []
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        last, before, row = before, row, [i] + [0] * len(b)
-        for j, y in enumerate(b, 1):
-            row[j] = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y))
-            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
-                row[j] = min(row[j], last[j - 2] + 1)
-        if min(row) > limit:
-            return limit + 1
-    return min(row[-1], limit + 1)

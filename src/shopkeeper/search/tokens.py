@@ -9,18 +9,15 @@
 """
 
 import re
-import threading
-import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import opencc
 import rjieba
 import tantivy
 
-MAX_TEXT = 20_000
-"""characters of one field that are read; more is a pasted book, not a product"""
+from shopkeeper.alike import HAN, HAN_CHARACTER, fold
+
 MAX_WORD = 40
 """characters of one word that are kept"""
 
@@ -69,25 +66,21 @@ _UNITS = {
     "mbps": "mbps",
 }
 _UNIT = {spelling: unit for unit, spellings in _UNITS.items() for spelling in spellings.split()}
-_HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002ffff\u3007"
 _UNIT_WORDS = "|".join(sorted(map(re.escape, _UNIT), key=len, reverse=True))
 _PIECES = re.compile(
     rf'(?P<number>\d+(?:[.,]\d+)*)(?:[ \-]?(?P<unit>{_UNIT_WORDS})(?![a-z0-9])|(?P<inch>"|″|in\b))'
     r"|(?P<decimal>\d+(?:[.,]\d+)+)(?![\w\-/])"
-    rf"|(?P<han>[{_HAN}]+)"
-    rf"|(?P<word>[^\W_{_HAN}]+(?:[.\-_'&+][^\W_{_HAN}]+)*\+*)"
+    rf"|(?P<han>[{HAN}]+)"
+    rf"|(?P<word>[^\W_{HAN}]+(?:[.\-_'&+][^\W_{HAN}]+)*\+*)"
 )
-_HAN_RUN = re.compile(f"[{_HAN}]")
 _SPLIT = re.compile(r"[^\W\d_]+|\d+")
 _CONNECTORS = re.compile(r"[.\-_'&+]+")
 _THOUSANDS = re.compile(r",(?=\d{3}(?!\d))")
-_SIGNS = str.maketrans("", "", "™®©℠")
 _STEMMER = (
     tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.raw())
     .filter(tantivy.Filter.stemmer("english"))
     .build()
 )
-_LOCAL = threading.local()  # OpenCC converters and analyzers are not shared between threads
 
 
 class Word(NamedTuple):
@@ -109,33 +102,9 @@ def stem(word: str) -> str:
     return found[0] if found else word
 
 
-def fold(text: str) -> str:
-    """Lower case, compatibility forms and Latin accents off, traditional Chinese made simplified."""
-    text = unicodedata.normalize("NFKC", text[:MAX_TEXT].translate(_SIGNS)).casefold()
-    if text.isascii():
-        return text
-    parts = unicodedata.normalize("NFD", text)
-    kept = [
-        char
-        for before, char in zip("\0" + parts, parts, strict=False)
-        if not (unicodedata.combining(char) and before.isascii())
-    ]
-    text = unicodedata.normalize("NFC", "".join(kept))
-    if _HAN_RUN.search(text):
-        converted: str = _converter().convert(text.encode("utf-8", "replace").decode("utf-8"))
-        return converted
-    return text
-
-
 def shown(text: str) -> str:
     """A folded text as one printable line, for suggestions."""
     return " ".join("".join(c if c.isprintable() else " " for c in fold(text)).split())
-
-
-def _converter() -> Any:
-    if not hasattr(_LOCAL, "opencc"):
-        _LOCAL.opencc = opencc.OpenCC("tw2sp")
-    return _LOCAL.opencc
 
 
 _PLAIN = rjieba.Jieba()  # without words of ours; never changed
@@ -206,7 +175,7 @@ def _number(text: str) -> str:
 
 def characters(text: str) -> list[str]:
     """The single Chinese characters of a text, in order."""
-    return _HAN_RUN.findall(fold(text))
+    return HAN_CHARACTER.findall(fold(text))
 
 
 def words_in(text: str) -> list[str]:
@@ -216,7 +185,7 @@ def words_in(text: str) -> list[str]:
 
 def all_chinese(text: str) -> bool:
     """Is every character Chinese, and is there one?"""
-    return bool(text) and len(_HAN_RUN.findall(text)) == len(text)
+    return bool(text) and len(HAN_CHARACTER.findall(text)) == len(text)
 
 
 def halves(word: str) -> list[str]:
