@@ -23,7 +23,7 @@ import polars as pl
 
 from shopkeeper import config, pipeline
 from shopkeeper.analysis.sql import Limits, Result, query
-from shopkeeper.assets import backup, durable
+from shopkeeper.assets import backup, contracts, durable, upgrade
 from shopkeeper.assets.catalog import Version
 from shopkeeper.assets.contracts import edit as contract_edit
 from shopkeeper.assets.objects import open_store
@@ -76,6 +76,49 @@ class Shop:
         with durable.full_disk_told(home):
             assets = Assets(home, buckets=settings.buckets)
         return cls(home, settings, assets)
+
+    @classmethod
+    def upgrade(
+        cls, folder: Path | str, *, whole: bool = False, report: Report = silent
+    ) -> dict[str, Any]:
+        """Bring a workspace of an older version up to date; look whether all its files are there.
+
+        Before the catalogue is changed a copy of it is kept in store/.
+
+        Args:
+            whole: read every byte of what is current and compare it with its digest.
+        Returns:
+            {"from", "to": schema of the catalogue, "copy": of the old one or None, "versions",
+            "files", "bytes", "damaged": [{"version", "file", "what"}], "stale": [step], "release"}
+        Raises:
+            NotReady: nothing has run here yet. Conflict: a run is at work. InputError: a key of
+            shop.toml or a contract is not known any more; the catalogue is untouched then.
+        """
+        home = Path(folder).resolve()
+        catalog = home / "store" / "catalog.db"
+        found = upgrade.found_schema(catalog)
+        if found is None:
+            raise NotReady("nothing has run here yet", where=str(home), next="shopkeeper run")
+        if (home / "shop.toml").exists():
+            config.load(home)
+        contracts.load(home)
+        with durable.lock(home / "store" / "run.lock", wait=False, holder="a run"):
+            copy = upgrade.keep_copy(catalog)
+            with cls.open(home) as shop:
+                checked = upgrade.verify(
+                    shop.assets,
+                    whole=whole,
+                    progress=lambda done, total, text: report("check", done, total, text),
+                )
+                steps = shop.status()
+        return {
+            "from": found,
+            "to": upgrade.found_schema(catalog),
+            "copy": str(copy) if copy else None,
+            **checked,
+            "stale": [s["step"] for s in steps["steps"] if s["state"] in ("stale", "missing")],
+            "release": steps["release"],
+        }
 
     def close(self) -> None:
         if self._service is not None:

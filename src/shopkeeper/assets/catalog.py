@@ -33,6 +33,7 @@ from shopkeeper.assets.schema import (
     staged_files,
     versions,
 )
+from shopkeeper.errors import InputError
 
 GIVEN_UP = "given up"  # settings of a position that a forced run makes void
 
@@ -86,6 +87,13 @@ class Catalog:
 
         with self.engine.begin() as connection:
             found = connection.exec_driver_sql("PRAGMA user_version").scalar()
+            if found and found > SCHEMA_VERSION:
+                raise InputError(
+                    f"this catalogue is of schema {found}, written by a newer Shopkeeper; this one "
+                    f"knows {SCHEMA_VERSION}",
+                    where=str(path),
+                    next="open it with the newer version, or restore a backup made before it",
+                )
             for number in range(found + 1 if found else SCHEMA_VERSION + 1, SCHEMA_VERSION + 1):
                 for change in UPGRADES[number]:
                     connection.exec_driver_sql(change)

@@ -1,12 +1,12 @@
-"""Backup of a whole workspace, and its return."""
+"""Backup of a whole workspace, its return, and its upgrade."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from shopkeeper.cli.root import app
-from shopkeeper.cli.terminal import HERE, Json, ShopDir, bars, print_json, table, tell
+from shopkeeper.cli.terminal import HERE, Json, ShopDir, bars, out, print_json, table, tell
 from shopkeeper.errors import InputError
 
 Where = Annotated[str, typer.Argument(help="A folder, or s3://bucket/path (gs://, az://).")]
@@ -96,3 +96,42 @@ def restore(
         f"{told['id']}: {told['files']:,} files, {told['bytes'] / 1e6:,.1f} MB -> {folder}\n"
         f"next: shopkeeper status --shop {folder}",
     )  # fmt: skip
+
+
+@app.command()
+def upgrade(
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Read every byte and compare, not only sizes.")
+    ] = False,
+    shop: ShopDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Bring a workspace of an older version up to date, and check that all its files are there.
+
+    Stop the server and the loop first. A copy of the old catalogue is kept beside it.
+    """
+    from shopkeeper.shop import Shop
+
+    with bars(quiet=as_json) as report:
+        told = Shop.upgrade(shop, whole=whole, report=report)
+    if as_json:
+        print_json(told)
+    else:
+        _say_upgrade(told, shop)
+    if told["damaged"]:
+        raise typer.Exit(3)
+
+
+def _say_upgrade(told: dict[str, Any], shop: Path) -> None:
+    if told["copy"]:
+        out.print(f"catalogue: schema {told['from']} -> {told['to']}; the old one: {told['copy']}", soft_wrap=True)  # fmt: skip
+    else:
+        out.print(f"catalogue: schema {told['to']}, up to date")
+    out.print(f"checked: {told['versions']:,} current versions, {told['files']:,} files, {told['bytes'] / 1e6:,.1f} MB")  # fmt: skip
+    for bad in told["damaged"][:10]:
+        out.print(f"damaged: {bad['version']}: {bad['file']}: {bad['what']}", soft_wrap=True, markup=False)  # fmt: skip
+    if told["damaged"]:
+        out.print("bring them back from a backup, or make them anew: shopkeeper run --force")
+        return
+    out.print(f"will run again: {', '.join(told['stale']) or 'nothing'}", soft_wrap=True)
+    out.print(f"next: shopkeeper run --shop {shop}" if told["stale"] else f"next: shopkeeper serve --shop {shop}")  # fmt: skip
