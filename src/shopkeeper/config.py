@@ -38,7 +38,15 @@ TableName = Literal[
     "knowledge",
     "audio",
 ]
-Format = Literal["csv", "xlsx", "parquet", "jsonl", "images", "audio", "sql"]
+Format = Literal[
+    "csv", "xlsx", "parquet", "jsonl", "images", "audio", "sql", "kafka", "redis", "webhook"
+]
+STREAMS = {  # formats that are read message by message -> what else their block needs
+    "kafka": "`url` (kafka://host:9092) and `stream` (the topic)",
+    "redis": "`url` (redis://host:6379/0) and `stream` (the key of the stream)",
+    "webhook": "`stream` (its name in the address) and `signature.secret`",
+}
+FROM_ENVIRONMENT = re.compile(r"\$\{\w+\}")  # how a value that is kept out of files is written
 
 
 class Section(BaseModel):
@@ -65,13 +73,54 @@ class When(Section):
         return self
 
 
+class Signature(Section):
+    """How a webhook proves who sent it: HMAC-SHA256 with a shared secret. The defaults are those of
+    Standard Webhooks (standardwebhooks.com); docs/streams.md has GitHub's, Shopify's and Slack's."""
+
+    secret: str
+    """"${NAME}", read from the environment. whsec_… is taken as base64, as that standard says"""
+    header: str = "webhook-signature"
+    """where the signature stands; several, separated by blanks, may: one must be right"""
+    prefix: str = "v1,"
+    """in front of a signature, e.g. "sha256=" """
+    encoding: Literal["base64", "hex"] = "base64"
+    signed: str = "{id}.{timestamp}.{body}"
+    """what is signed"""
+    timestamp_header: str = "webhook-timestamp"
+    """seconds since 1970; "" where the sender has none, then only the id stops a replay"""
+    id_header: str = "webhook-id"
+    """the delivery's own id: the same one again changes nothing; "" : the digest of its content"""
+    window_seconds: float = Field(300.0, gt=0)
+    """a timestamp that is further from now is refused: an old delivery may be a replayed one"""
+
+    @field_validator("secret")
+    @classmethod
+    def _outside(cls, value: str) -> str:
+        if not FROM_ENVIRONMENT.fullmatch(value):
+            raise ValueError('a secret is written as "${NAME}" and read from the environment')
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Signature":
+        if "{body}" not in self.signed:
+            raise ValueError("`signed` must hold {body}: what is not signed could be anybody's")
+        for part, header in (("{timestamp}", self.timestamp_header), ("{id}", self.id_header)):
+            if (part in self.signed) and not header:
+                raise ValueError(f"`signed` holds {part}, and no header is named that brings it")
+        if self.timestamp_header and "{timestamp}" not in self.signed:
+            raise ValueError(
+                'a timestamp that is not in `signed` proves nothing; write timestamp_header = ""'
+            )
+        return self
+
+
 class Source(Section):
     """One place rows come from. Adding data to a shop is one `[[sources]]` block."""
 
     table: TableName
     """which canonical table the rows go to"""
     path: str | None = None
-    """file, folder or glob, relative to the workspace; not for format = "sql" """
+    """file, folder or glob, relative to the workspace, or s3://bucket/prefix; not for sql and streams"""
     format: Format | None = None
     """guessed from the suffix when left out"""
     name: str | None = None
@@ -101,7 +150,15 @@ class Source(Section):
     when: tuple[When, ...] = ()
     """rules applied in order, after constants"""
     url: str | None = None
-    """sql only: postgresql://… or mysql://…; ${NAME} is read from the environment"""
+    """sql: postgresql://… or mysql://…; kafka://host:9092,host2:9092; redis://… or rediss://…;
+    ${NAME} is read from the environment"""
+    stream: str | None = None
+    """kafka: the topic; redis: the stream's key; webhook: its name in /v1/hooks/NAME"""
+    options: dict[str, str] = Field(default_factory=dict)
+    """kafka only: settings of librdkafka, e.g. { "security.protocol" = "SASL_SSL" }; passwords as
+    "${NAME}" """
+    signature: Signature | None = None
+    """webhook only: how a delivery is proved to be the sender's"""
     sql_table: str | None = None
     """sql only: the table to read"""
     watermark: str | None = None
@@ -127,9 +184,39 @@ class Source(Section):
         if self.format == "sql":
             if not self.url or not self.sql_table:
                 raise ValueError('a source with format = "sql" needs `url` and `sql_table`')
+        elif self.format in STREAMS:
+            _check_stream(self)
         elif not self.path:
-            raise ValueError("a source needs `path`")
+            known = {"kafka": "kafka", "redis": "redis", "rediss": "redis"}
+            scheme = (self.url or "").partition("://")[0]
+            said = f', or format = "{known.get(scheme, "sql")}" with this `url`' if scheme else ""
+            raise ValueError(f"a source needs `path`{said}")
         return self
+
+
+def _check_stream(source: Source) -> None:
+    """ValueError where the block of a stream lacks something, or holds a password."""
+    form = str(source.format)
+    needs = (source.stream, source.signature if form == "webhook" else source.url)
+    if not all(needs):
+        raise ValueError(f'a source with format = "{form}" needs {STREAMS[form]}')
+    scheme = str(source.url).partition("://")[0]
+    if (
+        form != "webhook"
+        and scheme not in {"kafka": ("kafka",), "redis": ("redis", "rediss")}[form]
+    ):
+        raise ValueError(f"`url` begins with {scheme}:// where {STREAMS[form]} is wanted")
+    if form == "webhook" and not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", str(source.stream)):
+        raise ValueError("the name of a webhook is of letters, digits, '.', '_', '-', at most 64")
+    user, at, _ = str(source.url or "").partition("://")[2].rpartition("@")
+    if at and user.partition(":")[2] and not FROM_ENVIRONMENT.fullmatch(user.partition(":")[2]):
+        raise ValueError("`url` holds a password; write ${NAME} in its place and export NAME")
+    for name, value in source.options.items():
+        secret = re.search(r"password|secret|\.pem$|oauthbearer\.config", name)
+        if secret and not FROM_ENVIRONMENT.fullmatch(value):
+            raise ValueError(f'options."{name}" holds a secret; write "${{NAME}}" and export NAME')
+    if source.path:
+        raise ValueError(f'a source with format = "{form}" has no `path`')
 
 
 class CleanSettings(Section):
@@ -293,9 +380,57 @@ class ScheduleSettings(Section):
     """models older than this retrain on the next scheduled run; new events show without it"""
     stale_minutes: float | None = Field(None, gt=0)
     """when nothing new came in for longer than this, the shop counts as stale; default: never"""
+    tidy_hours: float = Field(24.0, ge=0)
+    """so often a scheduled run also gives up old versions and frees the disk; 0: never"""
+    keep_versions: int = Field(10, ge=1)
+    """of each asset, newest first, kept whatever their age"""
+    keep_days: float = Field(30.0, ge=0)
+    """younger versions are kept as well, and always what a release on disk or a kept model stands on"""
     webhook: str | None = None
     """told about failures and staleness, once each, and when they are over"""
     webhook_form: Literal["generic", "dingtalk", "wecom"] = "generic"
+
+
+Bounds = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]]
+
+
+class LoopSettings(Section):
+    """What comes back from serving, as data quality. Bounds are [warning, error]; an error bound below
+    the warning's means that small values are bad."""
+
+    days: float = Field(30.0, gt=0)
+    """answers and events of so many days before the newest answer are looked at"""
+    replay: int = Field(100, ge=0)
+    """newest recommendations that are computed again to compare training with serving; 0: none"""
+    examination: Bounds = (0.2, 0.05)
+    """of the deepest place with clicks, relative to the first: below, the end of a list teaches little"""
+    exposure_gini: Bounds = (0.9, 0.98)
+    """inequality of showings over the catalogue: above, models learn only about what they show already"""
+    never_shown: Bounds = (0.5, 0.9)
+    """share of the catalogue that no answer showed: nobody can click on what nobody saw"""
+    unjoined: Bounds = (0.5, 0.95)
+    """share of answers without any event: above, pages do not send answer_id back, or not what is seen"""
+    bots: Bounds = (0.2, 0.5)
+    """share of events by robots: cleaning keeps them out, but above, something crawls the shop"""
+    skew: Bounds = (0.0, 0.01)
+    """share of answers that come out otherwise when computed again: any at all is a defect"""
+    drift: Bounds = (0.1, 0.25)
+    """stability index of a feature, training beside live: above, models meet what they were not taught"""
+
+
+class ValueSettings(Section):
+    """What each asset and column is worth, by leaving it out (docs/value.md)."""
+
+    every_hours: float = Field(24.0, ge=0)
+    """a scheduled run measures anew when the last measuring is older than this; 0: only when asked"""
+    max_minutes: float = Field(10.0, gt=0)
+    """measuring stops here; what was longest unmeasured comes first the next time"""
+    people: int = Field(2000, ge=50)
+    """people of the test (and as many of the validation, to fit on), drawn at random where there are more"""
+    seeds: int = Field(3, ge=1)
+    """fits of each measuring on people drawn anew, so that intervals know how much a fit varies"""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    """of the intervals"""
 
 
 class Settings(Section):
@@ -309,6 +444,12 @@ class Settings(Section):
     """of times that carry no offset"""
     buckets: int = Field(16, ge=1, le=1024)
     """user-hash buckets of tables about users; fixed for the life of a workspace"""
+    engine: str = Field("local", pattern=r"^(local|ray|ray://[^/:]+:\d+)$")
+    """who works on the buckets: "local" this machine, "ray" a Ray on it (or the cluster that RAY_ADDRESS
+    names), "ray://host:port" a Ray cluster; what comes out is the same to the byte"""
+    workers: int = Field(1, ge=1, le=1024)
+    """buckets worked on at a time, each in a process of its own with memory of its own; 1 (local) is
+    this process, where Polars uses all cores of one machine already"""
     models: Annotated[tuple[str, ...], Field(min_length=1)] = (
         "popularity",
         "item_knn",
@@ -328,6 +469,8 @@ class Settings(Section):
     serving: ServingSettings = ServingSettings()
     gate: GateSettings = GateSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    loop: LoopSettings = LoopSettings()
+    value: ValueSettings = ValueSettings()
 
     @field_validator("timezone")
     @classmethod

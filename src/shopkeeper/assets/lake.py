@@ -15,12 +15,13 @@ what it should hold whatever the head says.
 
 import hashlib
 import json
-import os
+import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import polars as pl
 from deltalake import (
@@ -79,7 +80,7 @@ class TableStore:
         """Write one data file, invisible until `commit`. Not yet synced: see `sync`."""
         folder = self.root / f"bucket={bucket}"
         durable.make_folder(folder)
-        temporary = folder / f".{os.getpid()}-{time.monotonic_ns()}.part"
+        temporary = folder / f".{uuid4().hex}.part"
         try:
             frame.write_parquet(temporary, compression="zstd", compression_level=1, statistics=True)
             with temporary.open("rb") as file:
@@ -95,6 +96,23 @@ class TableStore:
                 next="free some disk space and run again; what was committed is unharmed",
             ) from error
         return DataFile(f"bucket={bucket}/{name}", bucket, frame.height, size)
+
+    def apart(self, file: DataFile, taken: Container[str]) -> DataFile:
+        """`file`, or the same rows once more under a name of their own where its is taken.
+
+        The same bytes have the same name; rows that are put twice are there twice all the same.
+        """
+        if file.path not in taken:
+            return file
+        place, stem = self.root / f"bucket={file.bucket}", file.digest.partition("_")[0]
+        number = 2
+        while f"bucket={file.bucket}/{stem}_{number}.parquet" in taken:
+            number += 1
+        name = f"{stem}_{number}.parquet"
+        temporary = place / f".{uuid4().hex}.part"
+        shutil.copyfile(self.root / file.path, temporary)
+        temporary.replace(place / name)
+        return DataFile(f"bucket={file.bucket}/{name}", file.bucket, file.rows, file.size)
 
     def sync(self, files: Iterable[DataFile]) -> None:
         """Force data files and their folders to disk."""

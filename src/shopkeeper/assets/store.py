@@ -32,7 +32,8 @@ import sqlalchemy as sa
 from shopkeeper.assets import branches, diff, durable, retention
 from shopkeeper.assets import schema as tables
 from shopkeeper.assets.catalog import Catalog, Version, make_current, now, upsert
-from shopkeeper.assets.lake import DataFile, TableStore, schema_from, signed
+from shopkeeper.assets.lake import DataFile, TableStore, schema_from
+from shopkeeper.assets.parts import Part, Place, Rows
 from shopkeeper.assets.provenance import git_state
 from shopkeeper.errors import InputError, NotFound, NotReady
 from shopkeeper.governance.access import OWNER, Principal, check_read
@@ -94,12 +95,24 @@ class Assets:
         Whoever collects it later than the grace of a `vacuum` may find a data file gone
         (FileNotFoundError, never other rows): scan again.
         """
+        return self.rows(name, by=by, purpose=purpose, version=version, buckets=buckets).scan()
+
+    def rows(
+        self,
+        name: str,
+        *,
+        by: Principal,
+        purpose: Purpose,
+        version: str | int | None = None,
+        buckets: Sequence[int] | None = None,
+    ) -> Rows:
+        """As `scan`, as a handle that can be sent to a worker and read there."""
         check_read(by, purpose, name)
         found = self.version(name, version)
         if not found.is_table:
             raise InputError(f"{name} is no table", where=name, next="open it as a folder")
         files = self._data_files(found)
-        return self._open_files(found, [f for f in files if buckets is None or f.bucket in buckets])
+        return self._rows(found, [f for f in files if buckets is None or f.bucket in buckets])
 
     def _data_files(self, version: Version) -> list[DataFile]:
         if version.files is not None:
@@ -107,19 +120,13 @@ class Assets:
         assert version.delta_version is not None
         return self._store(version.asset).files(version.delta_version)
 
+    def _rows(self, version: Version, files: Sequence[DataFile]) -> Rows:
+        store = self._store(version.asset)
+        return Rows(store.root, store.name, tuple(files), version.schema)
+
     def _open_files(self, version: Version, files: Sequence[DataFile]) -> pl.LazyFrame:
         """The rows of some files of a version; whoever asks has checked who reads and why."""
-        store = self._store(version.asset)
-        paths = [store.sound(file) for file in files]
-        if not paths:
-            return pl.LazyFrame(schema=schema_from(version.schema))
-        return pl.scan_parquet(  # the schema is the version's: an older file may lack a column
-            paths,
-            schema=schema_from(version.schema),
-            hive_partitioning=False,
-            missing_columns="insert",
-            glob=False,
-        ).select(list(version.schema))
+        return self._rows(version, files).scan()
 
     def read(
         self,
@@ -403,6 +410,12 @@ class TableWriter:
         self.emptied: set[int] = set()
         self.settings: str | None = None  # of a table read from outside: digest of its mapping
         self._saved = 0  # files that a checkpoint has recorded
+        self._taken: set[str] = set()  # their paths
+
+    @property
+    def place(self) -> Place:
+        """Where a worker writes what `take` then takes."""
+        return Place(self.store.root, self.name)
 
     @property
     def rows(self) -> int:
@@ -410,18 +423,26 @@ class TableWriter:
 
     def put(self, frame: pl.DataFrame, bucket: int = 0) -> None:
         """Add rows of one bucket. An empty frame still tells the columns."""
-        frame = signed(frame)
-        if self.schema is not None and frame.schema != self.schema:
-            raise ValueError(f"{self.name}: {frame.schema} does not match {self.schema}")
-        self.schema = frame.schema
-        self.emptied.add(bucket)
-        if frame.height:
-            self.files.append(self.store.write_file(frame, bucket))
+        self.take(self.place.write(frame, bucket))
+
+    def take(self, part: Part) -> None:
+        """Add rows of one bucket that are on disk already."""
+        if self.schema is not None and part.schema != self.schema:
+            raise ValueError(f"{self.name}: {part.schema} does not match {self.schema}")
+        self.schema = part.schema
+        self.emptied.add(part.bucket)
+        for file in part.files:
+            self._add(self.store.apart(file, self._taken))
 
     def keep(self, files: Sequence[DataFile], schema: pl.Schema) -> None:
-        """Add data files that are already there (a bucket whose inputs did not change)."""
+        """Add data files that are there already and in no version yet (a killed run's)."""
         self.schema = self.schema or schema
-        self.files.extend(files)
+        for file in files:
+            self._add(file)
+
+    def _add(self, file: DataFile) -> None:
+        self.files.append(file)
+        self._taken.add(file.path)
 
 
 class Run:
@@ -453,8 +474,12 @@ class Run:
         self._folders: dict[str, dict[str, Any]] = {}
         self._restored: list[Version] = []
         self._positions: list[dict[str, Any]] = []
+        self._files: dict[
+            str, list[DataFile]
+        ] = {}  # of versions read, while nothing takes them away
         self._wall = time.monotonic()
         self._cpu = _cpu_seconds()
+        self._workers_cpu = self._workers_peak = 0.0
 
     # within the block
 
@@ -462,9 +487,19 @@ class Run:
         self, name: str, *, buckets: Sequence[int] | None = None, version: str | None = None
     ) -> pl.LazyFrame:
         """A declared input, lazily; the version read becomes part of the lineage."""
+        return self.rows(name, buckets=buckets, version=version).scan()
+
+    def rows(
+        self, name: str, *, buckets: Sequence[int] | None = None, version: str | None = None
+    ) -> Rows:
+        """As `scan`, as a handle that can be sent to a worker and read there."""
         found = self._input(name, version)
-        return self.assets.scan(
-            name, by=self.by, purpose=self.purpose, version=found.number, buckets=buckets
+        if found.id not in self._files:
+            asked = self.assets.rows(name, by=self.by, purpose=self.purpose, version=found.number)
+            self._files[found.id] = list(asked.files)
+        files = self._files[found.id]
+        return self.assets._rows(
+            found, [f for f in files if buckets is None or f.bucket in buckets]
         )
 
     def read(
@@ -537,6 +572,11 @@ class Run:
     def note(self, key: str, value: Any) -> None:
         """Put a JSON value into the run's record."""
         self.notes[key] = value
+
+    def used(self, cpu_seconds: float, peak_rss_mb: float) -> None:
+        """Count what a worker used for this run."""
+        self._workers_cpu += cpu_seconds
+        self._workers_peak = max(self._workers_peak, peak_rss_mb)
 
     def resume(self, writer: TableWriter, settings: str, schema: pl.Schema) -> None:
         """Take up what a killed run had saved with `checkpoint` under the same mapping."""
@@ -669,8 +709,8 @@ class Run:
                 notes=json.loads(json.dumps(self.notes, default=str)),
                 finished_at=now(),
                 seconds=time.monotonic() - self._wall,
-                cpu_seconds=_cpu_seconds() - self._cpu,
-                peak_rss_mb=peak,
+                cpu_seconds=_cpu_seconds() - self._cpu + self._workers_cpu,
+                peak_rss_mb=max(peak, self._workers_peak),
             )
         )
 
@@ -693,7 +733,11 @@ class Run:
             if base is None:
                 raise ValueError(f"{name}: nothing was put, not even an empty frame")
             schema = schema_from(base.schema)
-        target = list({file.path: file for file in [*old, *writer.files]}.values())
+        there = {file.path for file in old}
+        target = list(old)
+        for file in writer.files:  # somebody may have committed the same bytes since they were put
+            target.append(writer.store.apart(file, there))
+            there.add(target[-1].path)
         target.sort(key=lambda file: (file.bucket, file.path))
         columns = {column: str(kind) for column, kind in schema.items()}
         if base is not None and writer.mode != "replace":
@@ -835,6 +879,6 @@ def _folder_digest(folder: Path) -> str:
 
 
 def _cpu_seconds() -> float:
+    """Of this process; what workers used comes with their results."""
     own = resource.getrusage(resource.RUSAGE_SELF)
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    return own.ru_utime + own.ru_stime

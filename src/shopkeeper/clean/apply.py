@@ -1,11 +1,13 @@
 """raw.<table> -> clean.<table>, quarantine.<table> and quality.<table>: the steps of cleaning.
 
-Events and users are cleaned bucket by bucket: memory is that of one bucket, whatever the shop.
+Events and users are cleaned bucket by bucket, by kernels (`engine.kernels`): functions of one
+bucket's rows and of what all buckets share, which write that bucket's data files and return what was
+counted. Memory is that of one bucket a worker, whatever the shop.
 """
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,15 @@ import polars as pl
 
 from shopkeeper.assets import contracts
 from shopkeeper.assets.contracts import Contract
+from shopkeeper.assets.parts import Part, Place
 from shopkeeper.clean import identity
 from shopkeeper.clean.catalogue import clean_images, clean_items, clean_shops, clean_users
 from shopkeeper.clean.checks import Cleaned, Unaccounted
 from shopkeeper.clean.events import clean_events
 from shopkeeper.clean.report import combine_checks, report
 from shopkeeper.collect.sources import files_of, find_sources, name_of
-from shopkeeper.config import Source
+from shopkeeper.config import CleanSettings, Source
+from shopkeeper.engine.kernels import BucketTask
 from shopkeeper.engine.steps import Context
 from shopkeeper.errors import InputError
 from shopkeeper.words import ABOUT_USERS, KINDS, Grade
@@ -62,32 +66,61 @@ def events_step(context: Context) -> None:
     if run.has("raw.events"):
         timed = run.scan("raw.events").select(pl.col("ts").is_not_null().any()).collect().item()
         has_time = bool(timed)
-    now = datetime.now(UTC)
     persons = identity.persons_of(run)
+    shared = EventsShared(
+        items=items,
+        shops=shops,
+        settings=settings.clean,
+        now=datetime.now(UTC),
+        has_time=has_time,
+        contract=contract,
+        persons=persons,
+        away=identity.movers(persons, settings.buckets),
+        out=outputs(context, "events", contract),
+    )
+    names = [name for name in ("raw.events", "raw.feedback") if run.has(name)]
+    names += [identity.MOVED] * (shared.away.height > 0)
+    tasks = context.buckets(names, range(settings.buckets))
+    account(context, "events", contract, rows, context.each(clean_events_bucket, shared, tasks))
 
-    def parts() -> Iterable[tuple[int, Cleaned]]:
-        for bucket in range(settings.buckets):
-            found = []
-            for name in ("raw.events", "raw.feedback"):
-                if run.has(name):
-                    rows = run.scan(name, buckets=[bucket])
-                    rows = identity.of_bucket(run, name, bucket, rows, persons, settings.buckets)
-                    after = LIVE_AFTER if name == "raw.feedback" else 0
-                    found.append(rows.with_columns(pl.col("seq") + after))
-            raw = pl.concat(found).collect()
-            cleaned = clean_events(
-                raw,
-                items=items,
-                shops=shops,
-                settings=settings.clean,
-                now=now,
-                has_time=has_time,
-                contract=contract,
-            )
-            yield bucket, replace(cleaned, clean=identity.follow(cleaned.clean, persons))
-            context.progress(bucket + 1, settings.buckets, f"bucket {bucket + 1}")
 
-    write(context, "events", contract, rows, parts())
+@dataclass(frozen=True)
+class EventsShared:
+    """What cleaning any bucket of events needs; see `clean_events`."""
+
+    items: pl.DataFrame | None
+    shops: pl.Series | None
+    settings: CleanSettings
+    now: datetime
+    has_time: bool
+    contract: Contract
+    persons: pl.DataFrame  # user_id, person
+    away: pl.DataFrame  # user_id, from, to: whose person lives in another bucket
+    out: "Outputs"
+
+
+def clean_events_bucket(shared: EventsShared, task: BucketTask) -> "Settled":
+    """Kernel: raw.events and raw.feedback of one bucket."""
+    found = []
+    for name in ("raw.events", "raw.feedback"):
+        if name in task.inputs:
+            rows = task.inputs[name].scan()
+            if shared.away.height:
+                came = task.inputs[identity.MOVED].scan()
+                rows = identity.of_bucket(name, task.bucket, rows, came, shared.away)
+            after = LIVE_AFTER if name == "raw.feedback" else 0
+            found.append(rows.with_columns(pl.col("seq") + after))
+    cleaned = clean_events(
+        pl.concat(found).collect(),
+        items=shared.items,
+        shops=shared.shops,
+        settings=shared.settings,
+        now=shared.now,
+        has_time=shared.has_time,
+        contract=shared.contract,
+    )
+    clean = identity.follow(cleaned.clean, shared.persons)
+    return settle(task.bucket, replace(cleaned, clean=clean), shared.out)
 
 
 def _no_events(context: Context) -> InputError:
@@ -141,13 +174,29 @@ def items_step(context: Context) -> None:
 
 def users_step(context: Context) -> None:
     """raw.users, by bucket."""
-    contract, now = contract_of(context, "users"), datetime.now(UTC)
-    _by_bucket(
-        context,
-        "users",
-        contract,
-        lambda raw: clean_users(raw, settings=context.settings.clean, now=now, contract=contract),
-    )
+    contract, settings = contract_of(context, "users"), context.settings
+    out = outputs(context, "users", contract)
+    shared = UsersShared(settings.clean, datetime.now(UTC), contract, out)
+    tasks = context.buckets(["raw.users"], range(settings.buckets))
+    rows = context.assets.current("raw.users").rows or 0
+    account(context, "users", contract, rows, context.each(clean_users_bucket, shared, tasks))
+
+
+@dataclass(frozen=True)
+class UsersShared:
+    """What cleaning any bucket of users needs."""
+
+    settings: CleanSettings
+    now: datetime
+    contract: Contract
+    out: "Outputs"
+
+
+def clean_users_bucket(shared: UsersShared, task: BucketTask) -> "Settled":
+    """Kernel: raw.users of one bucket."""
+    raw = task.inputs["raw.users"].scan().collect()
+    cleaned = clean_users(raw, settings=shared.settings, now=shared.now, contract=shared.contract)
+    return settle(task.bucket, cleaned, shared.out)
 
 
 def shops_step(context: Context) -> None:
@@ -263,27 +312,42 @@ def contract_of(context: Context, table: str) -> Contract:
     return contracts.load(context.folder)[table]
 
 
-def _by_bucket(
-    context: Context, table: str, contract: Contract, work: Callable[[pl.DataFrame], Cleaned]
-) -> None:
-    run, buckets = context.run, context.settings.buckets
-
-    def parts() -> Iterable[tuple[int, Cleaned]]:
-        for bucket in range(buckets):
-            yield bucket, work(run.read(f"raw.{table}", buckets=[bucket]))
-            context.progress(bucket + 1, buckets, f"bucket {bucket + 1}")
-
-    write(context, table, contract, context.assets.current(f"raw.{table}").rows or 0, parts())
+# what becomes of a bucket
 
 
-def write(
-    context: Context,
-    table: str,
-    contract: Contract,
-    rows: int,
-    parts: Iterable[tuple[int, Cleaned]],
-) -> None:
-    """Write what became of `rows` rows, and check that every one is accounted for."""
+@dataclass(frozen=True)
+class Outputs:
+    """Where a table's clean and rejected rows go."""
+
+    clean: Place
+    quarantine: Place
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What became of one bucket: its data files on disk, and the accounts."""
+
+    clean: Part
+    quarantine: Part
+    checks: pl.DataFrame
+    merged: int
+    repaired: Mapping[str, int]
+
+
+def settle(bucket: int, cleaned: Cleaned, out: Outputs) -> Settled:
+    """Write one bucket's rows; runs where the kernel runs. Whatever else is to be known of the clean
+    rows of each bucket is computed here, while they are in memory."""
+    return Settled(
+        clean=out.clean.write(cleaned.clean, bucket, synced=True),
+        quarantine=out.quarantine.write(cleaned.quarantine, bucket, synced=True),
+        checks=cleaned.checks,
+        merged=cleaned.merged,
+        repaired=cleaned.repaired,
+    )
+
+
+def outputs(context: Context, table: str, contract: Contract) -> Outputs:
+    """Where `account` expects the rows of `table`."""
     run = context.run
     grade = Grade.PERSONAL if table in ABOUT_USERS else Grade.INTERNAL
     if table in KINDS:
@@ -297,18 +361,28 @@ def write(
     rejected = run.table(
         f"quarantine.{table}", description=f"{table} that broke a rule, whole", grade=grade
     )
+    return Outputs(clean.place, rejected.place)
+
+
+def account(
+    context: Context, table: str, contract: Contract, rows: int, done: Iterable[Settled]
+) -> None:
+    """Take what became of `rows` rows into the run, and check that every one is accounted for."""
+    run = context.run
+    clean, rejected = run.table(f"clean.{table}"), run.table(f"quarantine.{table}")
     checks: list[pl.DataFrame] = []
     repaired: dict[str, int] = {}
-    kept = merged = quarantined = 0
-    for bucket, part in parts:
-        clean.put(part.clean, bucket=bucket)
-        rejected.put(part.quarantine, bucket=bucket)
+    merged = 0
+    buckets = context.settings.buckets if table in ABOUT_USERS else 1
+    for part in done:
+        clean.take(part.clean)
+        rejected.take(part.quarantine)
         checks.append(part.checks)
-        kept += part.clean.height
         merged += part.merged
-        quarantined += part.quarantine.height
         for rule, count in part.repaired.items():
             repaired[rule] = repaired.get(rule, 0) + count
+        context.progress(part.clean.bucket + 1, buckets, f"bucket {part.clean.bucket + 1}")
+    kept, quarantined = clean.rows, rejected.rows
     if rows != kept + merged + quarantined:
         raise Unaccounted(
             f"{table}: {rows} rows in, but {kept} clean + {merged} merged + {quarantined} quarantined"
@@ -327,3 +401,15 @@ def write(
     run.note("merged", merged)
     run.note("quarantined", quarantined)
     run.note("repaired", repaired)
+
+
+def write(
+    context: Context,
+    table: str,
+    contract: Contract,
+    rows: int,
+    parts: Iterable[tuple[int, Cleaned]],
+) -> None:
+    """`settle` and `account` for what was cleaned in this process."""
+    out = outputs(context, table, contract)
+    account(context, table, contract, rows, (settle(n, part, out) for n, part in parts))

@@ -423,17 +423,20 @@ def movers(persons: pl.DataFrame, buckets: int) -> pl.DataFrame:
 
 
 def of_bucket(
-    run: Run, name: str, bucket: int, raw: pl.LazyFrame, persons: pl.DataFrame, buckets: int
+    name: str, bucket: int, raw: pl.LazyFrame, came: pl.LazyFrame, away: pl.DataFrame
 ) -> pl.LazyFrame:
-    """Raw rows of the persons of a bucket: without those that moved away, with those that came."""
-    away = movers(persons, buckets)
-    if not away.height:
-        return raw
+    """Raw rows of the persons of a bucket: without those that moved away, with those that came.
+
+    Args:
+        name: the raw table.
+        came: rows of MOVED in this bucket.
+        away: `movers`.
+    """
     stayed = raw
     if len(gone := away.filter(pl.col("from") == bucket)["user_id"]):
         stayed = raw.filter(~_of_users(gone).fill_null(False))
-    came = run.scan(MOVED, buckets=[bucket]).filter(pl.col("origin") == name).drop("origin")
-    return pl.concat([stayed, came])
+    mine = came.filter(pl.col("origin") == name).drop("origin")
+    return pl.concat([stayed, mine])
 
 
 def follow(events: pl.DataFrame, persons: pl.DataFrame) -> pl.DataFrame:

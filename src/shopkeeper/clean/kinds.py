@@ -6,16 +6,26 @@ What a reference leads to is looked up in the clean table it names; where there 
 nothing in it, the reference is not checked. Tables about users go bucket by bucket.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
 from shopkeeper.assets import contracts
 from shopkeeper.assets.contracts import Contract
-from shopkeeper.clean.apply import contract_of, whole_files, write
+from shopkeeper.clean.apply import (
+    Outputs,
+    Settled,
+    account,
+    contract_of,
+    outputs,
+    settle,
+    whole_files,
+)
 from shopkeeper.clean.checks import TRACE, Cleaned, Ledger, apply, found, open_ledger
 from shopkeeper.config import CleanSettings
+from shopkeeper.engine.kernels import BucketTask
 from shopkeeper.engine.steps import Context
 from shopkeeper.words import ABOUT_USERS, WHOLE_FILES
 
@@ -36,15 +46,32 @@ def table_step(context: Context, table: str) -> None:
         whole_files(context, table, contract, cleaned)
         return
 
-    def parts() -> Iterable[tuple[int, Cleaned]]:
-        buckets = range(settings.buckets) if table in ABOUT_USERS else [0]
-        for bucket in buckets:
-            raw = run.read(f"raw.{table}", buckets=[bucket])
-            cleaned = clean_table(raw, contract, now=now, known=known, settings=settings.clean)
-            yield bucket, cleaned
-            context.progress(bucket + 1, len(buckets), f"bucket {bucket + 1}")
+    out = outputs(context, table, contract)
+    shared = TableShared(contract, now, known, settings.clean, out)
+    buckets = range(settings.buckets) if table in ABOUT_USERS else [0]
+    tasks = context.buckets([f"raw.{table}"], buckets)
+    rows = context.assets.current(f"raw.{table}").rows or 0
+    account(context, table, contract, rows, context.each(clean_table_bucket, shared, tasks))
 
-    write(context, table, contract, context.assets.current(f"raw.{table}").rows or 0, parts())
+
+@dataclass(frozen=True)
+class TableShared:
+    """What cleaning any bucket of a table needs; see `clean_table`."""
+
+    contract: Contract
+    now: datetime
+    known: Mapping[str, pl.Series]
+    settings: CleanSettings
+    out: Outputs
+
+
+def clean_table_bucket(shared: TableShared, task: BucketTask) -> Settled:
+    """Kernel: one bucket of a table that its contract describes whole."""
+    raw = task.inputs[f"raw.{shared.contract.name}"].scan().collect()
+    cleaned = clean_table(
+        raw, shared.contract, now=shared.now, known=shared.known, settings=shared.settings
+    )
+    return settle(task.bucket, cleaned, shared.out)
 
 
 def clean_table(

@@ -5,7 +5,8 @@ code and parameters made what is current now; its code is what its work imports.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from shopkeeper.assets.catalog import Version
 from shopkeeper.assets.provenance import code_digest
 from shopkeeper.assets.store import Assets, Run
 from shopkeeper.config import Settings
+from shopkeeper.engine.kernels import BucketTask, Driver, InProcess, Kernel, R, S, T, open_driver
 from shopkeeper.errors import InputError
 
 # called with (step, done, total, text); total 0 means "unknown"
@@ -36,6 +38,28 @@ class Context:
     report: Report
     step: str
     force: bool  # asked to redo everything, past states included
+    driver: Driver = field(default_factory=InProcess)
+
+    def each(self, kernel: Kernel[S, T, R], shared: S, tasks: Iterable[T]) -> Iterator[R]:
+        """`kernel(shared, task)` of every task, in order, wherever the driver has it done.
+
+        What workers used is counted as the run's; a task that was tried again is noted.
+        """
+        driver, run, again = self.driver, self.run, 0
+        if driver.workers > 1 or driver.name != "local":
+            run.note("driver", driver.name)
+            run.note("workers", driver.workers)
+        for done in driver.map(kernel, shared, tasks):
+            run.used(done.cpu_seconds, done.peak_rss_mb)
+            if done.tries > 1:
+                again += done.tries - 1
+                run.note("retried", again)
+            yield done.value
+
+    def buckets(self, names: Sequence[str], buckets: Iterable[int]) -> Iterator[BucketTask]:
+        """A task for each bucket, with the rows that the assets `names` have in it."""
+        for bucket in buckets:
+            yield BucketTask(bucket, {n: self.run.rows(n, buckets=[bucket]) for n in names})
 
     def progress(self, done: float, total: float, text: str) -> None:
         """Tell how far this step is."""
@@ -108,24 +132,25 @@ def run_steps(
             next=f"write buckets = {buckets}, or begin a new workspace with the other number",
         )
     outcomes = []
-    for step in steps:
-        started = time.monotonic()
-        if any(not assets.exists(name) for name in step.needs):
-            outcomes.append(Outcome(step.name, "idle", 0.0, (), {}))
-            continue
-        parameters = dict(step.parameters(settings, folder))
-        reads = [name for name in step.reads if assets.exists(name)]
-        fresh = None
-        if not step.outside and not force:
-            fresh = assets.fresh(assets.run_key(step.name, reads, parameters, step.code))
-        if fresh is not None:
-            report(step.name, 1, 1, "fresh")
-            outcomes.append(Outcome(step.name, "fresh", 0.0, (), dict(fresh["notes"])))
-            continue
-        report(step.name, 0, 0, "")
-        with assets.run(step.name, reads=reads, parameters=parameters, code=step.code) as run:
-            step.work(Context(folder, settings, assets, run, report, step.name, force))
-        seconds = time.monotonic() - started
-        report(step.name, 1, 1, "done")
-        outcomes.append(Outcome(step.name, "done", seconds, tuple(run.made), run.notes))
+    with closing(open_driver(settings, assets.root)) as driver:
+        for step in steps:
+            started = time.monotonic()
+            if any(not assets.exists(name) for name in step.needs):
+                outcomes.append(Outcome(step.name, "idle", 0.0, (), {}))
+                continue
+            parameters = dict(step.parameters(settings, folder))
+            reads = [name for name in step.reads if assets.exists(name)]
+            fresh = None
+            if not step.outside and not force:
+                fresh = assets.fresh(assets.run_key(step.name, reads, parameters, step.code))
+            if fresh is not None:
+                report(step.name, 1, 1, "fresh")
+                outcomes.append(Outcome(step.name, "fresh", 0.0, (), dict(fresh["notes"])))
+                continue
+            report(step.name, 0, 0, "")
+            with assets.run(step.name, reads=reads, parameters=parameters, code=step.code) as run:
+                step.work(Context(folder, settings, assets, run, report, step.name, force, driver))
+            seconds = time.monotonic() - started
+            report(step.name, 1, 1, "done")
+            outcomes.append(Outcome(step.name, "done", seconds, tuple(run.made), run.notes))
     return outcomes

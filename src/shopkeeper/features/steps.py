@@ -1,11 +1,14 @@
 """clean tables -> features.items and features.sequences, and both back as arrays for training."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
+from shopkeeper.assets.parts import Part, Place
 from shopkeeper.assets.store import Run
+from shopkeeper.engine.kernels import BucketTask
 from shopkeeper.engine.steps import Context
 from shopkeeper.features.build import item_rows, item_table, newer, sequence_rows, sequences
 from shopkeeper.features.items import ItemTable
@@ -31,13 +34,26 @@ def make_sequences(context: Context) -> None:
         description="each user's behaviour, oldest first",
         grade=Grade.PERSONAL,
     )
-    users = 0
-    for bucket in range(settings.buckets):
-        made = sequence_rows(run.scan("clean.events", buckets=[bucket]), settings.features.kinds)
-        table.put(made, bucket=bucket)
-        users += made.height
-        context.progress(bucket + 1, settings.buckets, f"{users:,} users")
-    run.note("users", users)
+    shared = SequencesShared(settings.features.kinds, table.place)
+    tasks = context.buckets(["clean.events"], range(settings.buckets))
+    for part in context.each(make_sequences_bucket, shared, tasks):
+        table.take(part)
+        context.progress(part.bucket + 1, settings.buckets, f"{table.rows:,} users")
+    run.note("users", table.rows)
+
+
+@dataclass(frozen=True)
+class SequencesShared:
+    """What the sequences of any bucket need."""
+
+    kinds: tuple[str, ...]
+    place: Place
+
+
+def make_sequences_bucket(shared: SequencesShared, task: BucketTask) -> Part:
+    """Kernel: clean.events of one bucket -> its users' sequences."""
+    made = sequence_rows(task.inputs["clean.events"].scan(), shared.kinds)
+    return shared.place.write(made, task.bucket, synced=True)
 
 
 def items_as_of(run: Run, instant: int | None) -> tuple[ItemTable, dict[str, Any]]:
