@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from shopkeeper.assets import durable
 from shopkeeper.assets.schema import (
+    FILLS,
     METADATA,
     SCHEMA_VERSION,
     UPGRADES,
@@ -98,6 +99,10 @@ class Catalog:
                 for change in UPGRADES[number]:
                     connection.exec_driver_sql(change)
             METADATA.create_all(connection)
+            for table, changes in FILLS.items():
+                if connection.execute(sa.select(table).limit(1)).first() is None:
+                    for change in changes:
+                        connection.exec_driver_sql(change)
             if not found or found < SCHEMA_VERSION:
                 connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
         durable.sync_folder(path.parent)
@@ -297,6 +302,20 @@ class Catalog:
             if row["settings"] == settings and (row["staged"] or not anew):
                 result.setdefault(row["source"], {})[row["file"]] = row["position"]
         return result, anew
+
+    def read_before(self, asset: str) -> dict[str, dict[str, dict[str, Any]]]:
+        """{source: {file: position}} of what `asset` was read up to, whatever the mapping."""
+        found = self._rows(
+            sa.select(positions).where(
+                positions.c.asset == asset,
+                ~positions.c.staged,
+                positions.c.settings.not_in(("", GIVEN_UP)),
+            )
+        )
+        result: dict[str, dict[str, dict[str, Any]]] = {}
+        for row in found:
+            result.setdefault(row["source"], {})[row["file"]] = row["position"]
+        return result
 
     def forget(self, asset: str, settings: str, *, all: bool = False) -> None:
         """Drop what is staged under another mapping, or all that was read; what it was read up to

@@ -1,25 +1,30 @@
-"""Lineage of versions and of columns, recorded as runs read and wrote; walked in SQL.
+"""Lineage of versions and of columns, recorded as runs read and wrote; walked in SQL, hop by hop.
 
-Of every version the catalogue keeps the runs that made it with the versions these read, and one map:
-from which columns of those each of its columns was made. Equal maps are stored once, so a table of
-twenty versions that were made alike costs one map. A map is a set of edges
+Of every version the catalogue keeps the run that made it (of several, the newest), with the versions
+this read, and one map: from which columns of those each of its columns was made. Equal maps are stored
+once, so a table of twenty versions that were made alike costs one map. A map is a set of edges
 
     (asset, column) -> (asset, column), how
 
     how   copied     the very value
           computed   from the value: converted, repaired, aggregated
-          rows       to the column "*" of the made asset: which rows there are, and in which order
           read       it was read, and nobody said for what: it may be in every column that was made
+          rows       to the column "*": which rows there are, and in which order
 
-"*" of an asset stands for its rows; what is made of an asset at all stands on the "*" of it. A walk
-of a column follows values alone; with `rows` it follows what decided on the rows as well.
+What a run read is what it asked for (`Run.scan`, `Run.read`, `Run.folder`); what of it went where, its
+step says beside its code, as a `Derivation`. What is said is held against what was read and written;
+where nothing is said, everything made may hold something of everything read.
+
+"*" of a table stands for its rows, of an asset that is files for what is in it. A walk of a column
+follows values alone; with `rows` it follows what decided on the rows as well.
 """
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from itertools import chain
+from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 
@@ -31,15 +36,18 @@ from shopkeeper.assets.schema import (
     column_maps,
     external_edges,
     run_inputs,
-    run_outputs,
+    versions,
 )
-from shopkeeper.errors import InputError, NotFound
+from shopkeeper.errors import NotFound
 
 Direction = Literal["up", "down"]
-How = Literal["copied", "computed", "rows", "read"]
-ROWS = "*"  # as a column: which rows there are
+T = TypeVar("T")
+Column = tuple[str, str]  # (asset, column)
+ROWS = "*"  # as a column: which rows there are; of an asset that is files: what is in it
 DEPTH = 100  # hops, where nobody asks for fewer
 EXTERNAL = "@0"  # the version of an asset of another system, which tells us none
+RANK = {"copied": 0, "computed": 1, "read": 2, "rows": 3}  # the more exact word counts
+TOGETHER = 2_000  # columns or versions looked up in one statement
 
 
 @dataclass(frozen=True)
@@ -52,25 +60,30 @@ class Edge:
     to_column: str
     how: str
 
+    @property
+    def source(self) -> Column:
+        return self.from_asset, self.from_column
+
+    @property
+    def target(self) -> Column:
+        return self.to_asset, self.to_column
+
     def as_dict(self) -> dict[str, Any]:
         """{"from": [asset, column], "to": [asset, column], "how"}."""
-        return {
-            "from": [self.from_asset, self.from_column],
-            "to": [self.to_asset, self.to_column],
-            "how": self.how,
-        }
+        return {"from": list(self.source), "to": list(self.target), "how": self.how}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Derivation:
     """What a step says of one asset that it makes: column -> the input columns it was made from.
 
-    `columns` names inputs as (asset, column); `rows` those that decide which rows there are, and in
-    which order. `copied` are columns that take the value as it stands.
+    `columns` names inputs as (asset, column), none for a constant; columns it leaves out count as made
+    from all that was read. `rows` are those that decide which rows there are, and in which order.
+    `copied` are columns that take the value as it stands.
     """
 
-    columns: Mapping[str, Collection[tuple[str, str]]] = field(default_factory=dict)
-    rows: Collection[tuple[str, str]] = ()
+    columns: Mapping[str, Collection[Column]] = field(default_factory=dict)
+    rows: Collection[Column] = ()
     copied: Collection[str] = ()
 
     def edges(self, asset: str) -> list[Edge]:
@@ -88,11 +101,34 @@ def everything(
 ) -> list[Edge]:
     """Where nothing finer was said: every column made may hold something of every column read."""
     return [
-        Edge(source, column, asset, made, "read")
+        Edge(source, column, asset, made, "rows" if made == ROWS and columns else "read")
         for source, names in read.items()
-        for column in (*names, ROWS)
+        for column in names
         for made in (*columns, ROWS)
     ]
+
+
+def told(
+    asset: str,
+    columns: Collection[str],
+    derivation: Derivation | None,
+    read: Mapping[str, Collection[str]],
+) -> list[Edge]:
+    """What a run knows of the columns (none: it is files) of an asset that it made.
+
+    Args:
+        read: asset -> columns of it that the run read.
+    Raises:
+        ValueError: the derivation names a column that was not read, or one that was not made.
+    """
+    if derivation is None:
+        return everything(asset, columns, read)
+    found = checked(derivation.edges(asset), columns, read)
+    silent = [name for name in columns or [ROWS] if name not in derivation.columns]
+    rest = [edge for edge in everything(asset, columns, read) if edge.to_column in silent]
+    if columns and not derivation.rows:
+        rest += [edge for edge in everything(asset, columns, read) if edge.to_column == ROWS]
+    return found + rest
 
 
 def checked(
@@ -100,47 +136,77 @@ def checked(
 ) -> list[Edge]:
     """Edges that hold against what the run did: what it read (asset -> columns) and wrote.
 
-    InputError: a derivation names a column that was not read, or leaves out one that was written.
+    ValueError: an edge begins at a column that was not read, or ends at one that was not made.
     """
     found = list(edges)
     for edge in found:
-        if edge.from_column != ROWS and edge.from_column not in read.get(edge.from_asset, ()):
-            raise InputError(
+        if edge.from_column not in read.get(edge.from_asset, ()):
+            raise ValueError(
                 f"lineage says that {edge.to_asset}.{edge.to_column} is made from "
-                f"{edge.from_asset}.{edge.from_column}, which the run did not read",
-                where=edge.to_asset,
-                next="correct the derivation beside the step's code",
+                f"{edge.from_asset}.{edge.from_column}, which the run did not read; correct the "
+                "derivation beside the step's code"
             )
         if edge.to_column != ROWS and edge.to_column not in columns:
-            raise InputError(
+            raise ValueError(
                 f"lineage tells where {edge.to_asset}.{edge.to_column} is from, but there is no such "
-                "column",
-                where=edge.to_asset,
-                next="correct the derivation beside the step's code",
+                "column; correct the derivation beside the step's code"
             )
     return found
 
 
-def record(connection: sa.Connection, version_id: str, run_id: str, edges: Sequence[Edge]) -> None:
-    """Keep the map of a version; the newest run that made it counts."""
+# recording
+
+
+class Recorder:
+    """What one run read, and what its step said of what it made of that."""
+
+    def __init__(self) -> None:
+        self.read: dict[str, set[str]] = {}  # asset -> columns
+        self.said: dict[str, Derivation] = {}
+
+    def reading(self, asset: str, columns: Iterable[str]) -> None:
+        """Columns of an input were read; "*" of one that is files."""
+        self.read.setdefault(asset, set()).update(columns)
+
+    def keep(
+        self, connection: sa.Connection, version_id: str, run_id: str, columns: Collection[str]
+    ) -> None:
+        """The map of a version that the run made, of these columns (none: it is files)."""
+        asset = version_id.rpartition("@")[0]
+        read = {name: sorted(some) for name, some in self.read.items() if name != asset}
+        record(connection, version_id, run_id, told(asset, columns, self.said.get(asset), read))
+
+
+def record(
+    connection: sa.Connection, version_id: str, run_id: str, edges: Collection[Edge]
+) -> None:
+    """Keep who made a version and its map; the newest run that made it counts."""
     asset = version_id.rpartition("@")[0]
-    rows = sorted({(e.to_column, e.from_asset, e.from_column, e.how) for e in edges})
+    best: dict[tuple[str, str, str], str] = {}
+    for edge in sorted(edges, key=lambda edge: RANK[edge.how]):
+        best.setdefault((edge.to_column, edge.from_asset, edge.from_column), edge.how)
+    rows = sorted((*key, how) for key, how in best.items())
     digest = hashlib.sha256(json.dumps([asset, rows]).encode()).hexdigest()[:32]
     known = sa.select(column_edges.c.map).where(column_edges.c.map == digest).limit(1)
     if rows and connection.execute(known).first() is None:
-        best: dict[tuple[str, str, str], str] = {}
-        for to_column, from_asset, from_column, how in rows:  # "copied" before "computed" before …
-            best.setdefault((to_column, from_asset, from_column), how)
-        names = ("to_column", "from_asset", "from_column")
+        names = ("to_column", "from_asset", "from_column", "how")
         connection.execute(
             column_edges.insert(),
             [
-                {"map": digest, "to_asset": asset, "how": how, **dict(zip(names, key, strict=True))}
-                for key, how in best.items()
+                {"map": digest, "to_asset": asset, **dict(zip(names, row, strict=True))}
+                for row in rows
             ],
         )
     values = {"asset": asset, "run_id": run_id, "map": digest}
     upsert(connection, column_maps, {"version_id": version_id}, values)
+
+
+def record_same(connection: sa.Connection, version_id: str, old_id: str) -> None:
+    """A version that was restored is made as the old one was."""
+    query = sa.select(column_maps).where(column_maps.c.version_id == old_id)
+    if (row := connection.execute(query).mappings().first()) is not None:
+        values = {name: row[name] for name in ("asset", "run_id", "map")}
+        upsert(connection, column_maps, {"version_id": version_id}, values)
 
 
 def edges_of(catalog: Catalog, version_id: str) -> list[Edge]:
@@ -150,43 +216,105 @@ def edges_of(catalog: Catalog, version_id: str) -> list[Edge]:
         .join(column_maps, column_maps.c.map == column_edges.c.map)
         .where(column_maps.c.version_id == version_id)
     )
-    return [_edge(row) for row in _fetch(catalog, query)]
+    with catalog.reader.connect() as connection:
+        return _edges(connection, query)
+
+
+# walks
 
 
 def walk(
-    catalog: Catalog, version_id: str, direction: Direction = "up", depth: int = DEPTH
+    catalog: Catalog, version_ids: Collection[str], direction: Direction = "up", depth: int = DEPTH
 ) -> dict[str, Any]:
-    """Versions that `version_id` was made from ("up") or that were made from it ("down").
+    """Versions that these were made from ("up") or that were made from these ("down").
 
     Returns:
         {"nodes": [{"version", "depth"}], "edges": [{"from", "to"}]}, nearest first; ids of versions.
     """
-    start = sa.select(
-        sa.literal(version_id, sa.String).label("version"), sa.literal(0).label("depth")
+    made, read = column_maps.c.version_id, run_inputs.c.version_id
+    here = made if direction == "up" else read
+    query = sa.select(read, made).join_from(
+        column_maps, run_inputs, run_inputs.c.run_id == column_maps.c.run_id
     )
-    reached = start.cte("reached", recursive=True)
-    here, there = (run_outputs, run_inputs) if direction == "up" else (run_inputs, run_outputs)
-    step = (
-        sa.select(there.c.version_id, reached.c.depth + 1)
-        .join_from(reached, here, here.c.version_id == reached.c.version)
-        .join(there, there.c.run_id == here.c.run_id)
-        .where(reached.c.depth < depth, there.c.version_id != reached.c.version)
-    )
-    reached = reached.union(step)
-    nearest = sa.func.min(reached.c.depth).label("depth")
-    near = sa.select(reached.c.version, nearest).group_by(reached.c.version).cte("near")
-    ends = (there.c.version_id, here.c.version_id)
-    source, target = ends if direction == "up" else ends[::-1]
-    pairs = (
-        sa.select(source.label("from"), target.label("to"))
+    query = query.join(versions, versions.c.id == made)
+    query = query.where(catalog._visible(versions), read != made)
+    depths: dict[str, int] = dict.fromkeys(version_ids, 0)
+    edges: set[tuple[str, str]] = set()
+    frontier = sorted(depths)
+    with catalog.reader.connect() as connection:
+        for hop in range(1, depth + 1):
+            found = [
+                (str(source), str(target))
+                for some in _parts(frontier)
+                for source, target in connection.execute(query.where(here.in_(some)))
+            ]
+            edges |= set(found)
+            reached = {source if direction == "up" else target for source, target in found}
+            frontier = sorted(reached - depths.keys())
+            depths |= dict.fromkeys(frontier, hop)
+            if not frontier:
+                break
+    nodes = sorted(depths.items(), key=lambda pair: (pair[1], pair[0]))
+    return {
+        "nodes": [{"version": version, "depth": hop} for version, hop in nodes],
+        "edges": [{"from": source, "to": target} for source, target in sorted(edges)],
+    }
+
+
+def asset_edges(
+    catalog: Catalog, asset: str, direction: Direction, depth: int = DEPTH
+) -> set[tuple[str, str]]:
+    """(from, to) between assets around the current version of one, in one direction; those that
+    other systems told of are among them."""
+    edges: set[tuple[str, str]] = set()
+    seen, frontier = {asset}, [asset]
+    with catalog.reader.connect() as connection:
+        for _ in range(depth):
+            found = set()
+            for some in _parts(frontier):
+                for query in _asset_hop(catalog, direction, some):
+                    found |= {(str(a), str(b)) for a, b in connection.execute(query) if a != b}
+            edges |= found
+            frontier = sorted({a if direction == "up" else b for a, b in found} - seen)
+            seen |= set(frontier)
+            if not frontier:
+                break
+    return edges
+
+
+def _asset_hop(
+    catalog: Catalog, direction: Direction, some: Sequence[str]
+) -> Iterator[sa.Select[Any]]:
+    """What current versions of these assets were made from, or what current ones read them."""
+    head = _head(catalog, column_maps.c.asset)
+    here = column_maps.c.asset if direction == "up" else versions.c.asset
+    yield (
+        sa.select(versions.c.asset, column_maps.c.asset)
         .distinct()
-        .join_from(near, here, here.c.version_id == near.c.version)
-        .join(there, there.c.run_id == here.c.run_id)
-        .where(near.c.depth < depth, there.c.version_id != here.c.version_id)
+        .select_from(versions)
+        .join(run_inputs, run_inputs.c.version_id == versions.c.id)
+        .join(column_maps, column_maps.c.run_id == run_inputs.c.run_id)
+        .where(here.in_(some), column_maps.c.version_id == head)
     )
-    nodes = _fetch(catalog, sa.select(near).order_by(near.c.depth, near.c.version))
-    edges = sorted(_fetch(catalog, pairs), key=lambda edge: (edge["from"], edge["to"]))
-    return {"nodes": nodes, "edges": edges}
+    told_from, told_to = external_edges.c.from_asset, external_edges.c.to_asset
+    side = told_to if direction == "up" else told_from
+    yield sa.select(told_from, told_to).distinct().where(side.in_(some))
+
+
+def all_asset_edges(catalog: Catalog) -> set[tuple[str, str]]:
+    """(from, to) of all assets, between current versions and as other systems told."""
+    query = (
+        sa.select(versions.c.asset, column_maps.c.asset)
+        .distinct()
+        .select_from(column_maps)
+        .join(run_inputs, run_inputs.c.run_id == column_maps.c.run_id)
+        .join(versions, versions.c.id == run_inputs.c.version_id)
+        .where(column_maps.c.version_id == _head(catalog, column_maps.c.asset))
+    )
+    others = sa.select(external_edges.c.from_asset, external_edges.c.to_asset).distinct()
+    with catalog.reader.connect() as connection:
+        found = chain(connection.execute(query), connection.execute(others))
+        return {(str(a), str(b)) for a, b in found if a != b}
 
 
 def column_walk(
@@ -197,7 +325,7 @@ def column_walk(
     direction: Direction = "up",
     depth: int = DEPTH,
     rows: bool = False,
-) -> list[Edge]:
+) -> set[Edge]:
     """Edges between columns of current versions, from `asset` (or one column of it) on.
 
     Args:
@@ -205,27 +333,25 @@ def column_walk(
         direction: "up" to what it was made from, "down" to what was made from it.
         rows: follow what decided which rows there are as well.
     """
-    start = (
-        sa.select(
-            sa.literal(asset, sa.String).label("asset"),
-            sa.literal(column, sa.String).label("column"),
-            sa.literal(0).label("depth"),
-        )
-        if column is not None
-        else _all_columns(asset)
-    )
-    reached = start.cte("reached", recursive=True)
-    side = "from" if direction == "up" else "to"
-    ends = [column_edges.c[f"{side}_{what}"] for what in ("asset", "column")]
-    met = _met(catalog, reached, direction, rows)
-    step = sa.select(*ends, reached.c.depth + 1).select_from(met).where(reached.c.depth < depth)
-    reached = reached.union(step)
-    met = _met(catalog, reached, direction, rows)
-    query = sa.select(column_edges).distinct().select_from(met).where(reached.c.depth < depth)
-    return sorted(
-        {_edge(row) for row in _fetch(catalog, query)},
-        key=lambda e: (e.to_asset, e.to_column, e.from_asset, e.from_column),
-    )
+    edges: set[Edge] = set()
+    seen: set[Column] = set()
+    with catalog.reader.connect() as connection:
+        frontier = {(asset, column)} if column is not None else _ends(connection, asset)
+        for _ in range(depth):
+            tables = {name for name, one in frontier if one == ROWS or direction == "up"}
+            if rows and direction == "up":  # which rows there are is in each of a table's columns
+                frontier |= {(name, ROWS) for name in tables}
+            elif rows:  # and other rows are other values in all of them
+                frontier = frontier.union(*(_ends(connection, name) for name in tables))
+            todo = sorted(frontier - seen)
+            seen |= frontier
+            if not todo:
+                break
+            found = _hop(connection, catalog, todo, direction)
+            followed = [edge for edge in found if rows or edge.how != "rows"]
+            edges.update(found if column is None else followed)
+            frontier = {edge.source if direction == "up" else edge.target for edge in followed}
+    return edges
 
 
 def column_lineage(
@@ -246,9 +372,8 @@ def column_lineage(
     ways: tuple[Direction, ...] = ("up", "down") if direction == "both" else (direction,)
     found: set[Edge] = set()
     for way in ways:
-        found |= set(column_walk(catalog, asset, column, direction=way, depth=depth, rows=rows))
-    nodes = {(e.from_asset, e.from_column) for e in found}
-    nodes |= {(e.to_asset, e.to_column) for e in found}
+        found |= column_walk(catalog, asset, column, direction=way, depth=depth, rows=rows)
+    nodes = {edge.source for edge in found} | {edge.target for edge in found}
     if column is not None:
         nodes.add((asset, column))
     order = sorted(found, key=lambda e: (e.to_asset, e.to_column, e.from_asset, e.from_column))
@@ -260,7 +385,8 @@ def column_lineage(
 
 def external(catalog: Catalog) -> list[dict[str, Any]]:
     """Edges between assets that other systems told of: {"from", "to", "job", "told_at"}."""
-    found = _fetch(catalog, sa.select(external_edges))
+    with catalog.reader.connect() as connection:
+        found = connection.execute(sa.select(external_edges)).mappings().all()
     return [
         {"from": r["from_asset"], "to": r["to_asset"], "job": r["job"], "told_at": r["told_at"]}
         for r in sorted(found, key=lambda r: (r["from_asset"], r["to_asset"], r["job"]))
@@ -269,75 +395,91 @@ def external(catalog: Catalog) -> list[dict[str, Any]]:
 
 def _there(catalog: Catalog, asset: str, column: str | None) -> None:
     """NotFound unless there is such an asset, with such a column (or "*", its rows)."""
-    if catalog.asset(asset) is None:
-        raise NotFound(
-            f"no asset {asset!r}", where="catalogue", next="see them with: shopkeeper assets ls"
-        )
-    if column is None or column == ROWS:
-        return
     version = catalog.current(asset)
-    known = set(version.schema) if version is not None else set()
-    told = column_edges.select().where(column_edges.c.to_asset == asset)
-    known |= {row["to_column"] for row in _fetch(catalog, told)} - {ROWS}
-    if column not in known:
-        raise NotFound(
-            f"{asset} has no column {column!r}; it has {', '.join(sorted(known)) or 'none'}",
-            where=asset,
-        )
+    with catalog.reader.connect() as connection:
+        known = {name for _, name in _ends(connection, asset)}
+        if version is None and not known:
+            told = sa.select(external_edges.c.job).where(
+                (external_edges.c.from_asset == asset) | (external_edges.c.to_asset == asset)
+            )
+            if connection.execute(told.limit(1)).first() is None:
+                raise NotFound(
+                    f"no asset {asset!r}",
+                    where="catalogue",
+                    next="see them with: shopkeeper assets ls",
+                )
+    known |= set(version.schema) if version is not None else set()
+    if column is not None and column != ROWS and column not in known:
+        names = ", ".join(sorted(known - {ROWS})) or "none"
+        raise NotFound(f"{asset} has no column {column!r}; it has {names}", where=asset)
 
 
-def _met(catalog: Catalog, reached: sa.CTE, direction: Direction, rows: bool) -> sa.Join:
-    """Columns that were reached, joined with the edges that end (upwards) or begin at them.
+def _hop(
+    connection: sa.Connection, catalog: Catalog, some: Sequence[Column], direction: Direction
+) -> list[Edge]:
+    """Edges of current versions that end (upwards) or begin at these columns."""
+    side = "to" if direction == "up" else "from"
+    ends = [column_edges.c[f"{side}_{what}"] for what in ("asset", "column")]
+    found: list[Edge] = []
+    for part in _parts(some):
+        asked = sa.values(sa.column("asset", sa.String), sa.column("name", sa.String)).data(part)
+        asked_ = asked.cte("asked")
+        here = (ends[0] == asked_.c.asset) & (ends[1] == asked_.c.name)
+        if direction == "up":  # asset -> its current version -> its map -> edges
+            query = (
+                sa.select(column_edges)
+                .select_from(asked_)
+                .join(column_maps, column_maps.c.version_id == _head(catalog, asked_.c.asset))
+                .join(column_edges, (column_edges.c.map == column_maps.c.map) & here)
+            )
+        else:  # edges -> those that are in the map of what is current
+            query = (
+                sa.select(column_edges)
+                .select_from(asked_)
+                .join(column_edges, here)
+                .join(
+                    column_maps,
+                    (column_maps.c.version_id == _head(catalog, column_edges.c.to_asset))
+                    & (column_maps.c.map == column_edges.c.map),
+                )
+            )
+        found += _edges(connection, query)
+    return found
 
-    Only edges in the map of the version that is current, as this catalogue's branch sees it.
-    """
-    maps, edges = column_maps, column_edges
-    if direction == "up":
-        columns = [reached.c.column, sa.literal(ROWS)] if rows else [reached.c.column]
-        on = (edges.c.map == maps.c.map) & edges.c.to_column.in_(columns)
-        if not rows:
-            on = on & (edges.c.from_column != ROWS)
-        joined, head = _with_heads(catalog, reached, reached.c.asset)
-        return joined.join(maps, maps.c.version_id == head).join(edges, on)
-    on = (edges.c.from_asset == reached.c.asset) & (edges.c.from_column == reached.c.column)
-    if not rows:
-        on = on & (edges.c.to_column != ROWS)
-    joined, head = _with_heads(catalog, reached.join(edges, on), edges.c.to_asset)
-    return joined.join(maps, (maps.c.version_id == head) & (maps.c.map == edges.c.map))
 
-
-def _with_heads(
-    catalog: Catalog, left: sa.FromClause, asset: sa.ColumnElement[str]
-) -> tuple[sa.Join, sa.ColumnElement[str]]:
-    """`left` joined with what is current of `asset`, and the id of that version."""
-    joined = left.join(assets, assets.c.name == asset, isouter=True)
-    current = [assets.c.current, asset + EXTERNAL]
+def _head(catalog: Catalog, asset: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+    """The id of the version of an asset that is current, as this catalogue's branch sees it."""
+    main = sa.select(assets.c.current).where(assets.c.name == asset).scalar_subquery()
+    current: list[sa.ColumnElement[Any]] = [main, asset + EXTERNAL]
     if catalog.branch is not None:
         own = branch_heads
-        joined = joined.join(
-            own, (own.c.asset == asset) & (own.c.branch == catalog.branch), isouter=True
+        head = sa.select(own.c.version_id).where(
+            own.c.asset == asset, own.c.branch == catalog.branch
         )
-        current.insert(0, own.c.version_id)
-    return joined, sa.func.coalesce(*current)
+        current.insert(0, head.scalar_subquery())
+    return sa.func.coalesce(*current)
 
 
-def _all_columns(asset: str) -> sa.Select[Any]:
+def _ends(connection: sa.Connection, asset: str) -> set[tuple[str, str]]:
     """All ends of edges at an asset: columns that were made, and columns that others were made from."""
-    made = sa.select(column_edges.c.to_column).where(column_edges.c.to_asset == asset)
+    made = (
+        sa.select(column_edges.c.to_column)
+        .join(column_maps, column_maps.c.map == column_edges.c.map)
+        .where(column_maps.c.asset == asset)
+    )
     used = sa.select(column_edges.c.from_column).where(column_edges.c.from_asset == asset)
-    both = made.union(used).subquery()
-    name = sa.literal(asset, sa.String).label("asset")
-    return sa.select(name, both.c[0].label("column"), sa.literal(0).label("depth"))
+    return {(asset, str(name)) for (name,) in connection.execute(made.union(used))}
 
 
-def _edge(row: Mapping[str, Any]) -> Edge:
+def _parts(some: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (some[at : at + TOGETHER] for at in range(0, len(some), TOGETHER))
+
+
+def _edges(connection: sa.Connection, query: sa.Select[Any]) -> list[Edge]:
     names = ("from_asset", "from_column", "to_asset", "to_column", "how")
-    return Edge(**{name: row[name] for name in names})
-
-
-def _fetch(catalog: Catalog, query: sa.Select[Any]) -> list[dict[str, Any]]:
-    with catalog.reader.connect() as connection:
-        return [dict(row) for row in connection.execute(query).mappings()]
+    columns = [column_edges.c[name] for name in names]
+    found = connection.execute(query.with_only_columns(*columns, maintain_column_froms=True))
+    return [Edge(*map(str, row)) for row in found]
 
 
 __all__ = ["Derivation", "Edge", "column_lineage", "column_walk", "edges_of", "record", "walk"]

@@ -141,7 +141,7 @@ column_maps = sa.Table(  # from which columns the columns of a version were made
     METADATA,
     sa.Column("version_id", sa.String, primary_key=True),
     sa.Column("asset", sa.String, nullable=False),
-    sa.Column("run_id", sa.String, nullable=False),  # the newest run that made it
+    sa.Column("run_id", sa.String, nullable=False, index=True),  # the newest run that made it
     sa.Column("map", sa.String, nullable=False, index=True),  # equal maps are stored once
 )
 column_edges = sa.Table(  # of a map; column "*" of an asset: which rows there are
@@ -152,7 +152,7 @@ column_edges = sa.Table(  # of a map; column "*" of an asset: which rows there a
     sa.Column("from_asset", sa.String, primary_key=True),
     sa.Column("from_column", sa.String, primary_key=True),
     sa.Column("to_asset", sa.String, nullable=False),
-    sa.Column("how", sa.String, nullable=False),  # copied | computed | constant | rows | read
+    sa.Column("how", sa.String, nullable=False),  # copied | computed | rows | read
     sa.Index("column_edges_from", "from_asset", "from_column", "to_asset"),
 )
 external_edges = sa.Table(  # what other systems told of their datasets (OpenLineage)
@@ -174,3 +174,78 @@ lineage_outbox = sa.Table(  # OpenLineage events that an endpoint has not taken 
     sa.Column("tries", sa.Integer, nullable=False),
     sa.Column("error", sa.String),
 )
+profiles = sa.Table(  # what stands in the columns of a version
+    "profiles",
+    METADATA,
+    sa.Column("version_id", sa.String, primary_key=True),
+    sa.Column("profile", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.String, nullable=False),
+)
+descriptions = sa.Table(  # what people say of an asset (column "") or of one of its columns
+    "descriptions",
+    METADATA,
+    sa.Column("asset", sa.String, primary_key=True),
+    sa.Column("column", sa.String, primary_key=True),
+    sa.Column("description", sa.String),
+    sa.Column("owner", sa.String),
+    sa.Column("grade", sa.String),  # counts where it is stricter than what the contract says
+    sa.Column("tags", sa.JSON(none_as_null=True)),
+    sa.Column("terms", sa.JSON(none_as_null=True)),  # of the glossary
+    sa.Column("fresh_hours", sa.Float),
+    sa.Column("told_at", sa.String, nullable=False),
+)
+glossary = sa.Table(
+    "glossary",
+    METADATA,
+    sa.Column("term", sa.String, primary_key=True),
+    sa.Column("definition", sa.String, nullable=False),
+    sa.Column("synonyms", sa.JSON, nullable=False),
+    sa.Column("told_at", sa.String, nullable=False),
+)
+search_documents = sa.Table(  # what is in the index of an asset, to see whether it changed
+    "search_documents",
+    METADATA,
+    sa.Column("asset", sa.String, primary_key=True),
+    sa.Column("digest", sa.String, nullable=False),
+)
+search_postings = sa.Table(
+    "search_postings",
+    METADATA,
+    sa.Column("word", sa.String, primary_key=True),
+    sa.Column("asset", sa.String, primary_key=True, index=True),
+    sa.Column("weight", sa.Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+search_words = sa.Table(
+    "search_words",
+    METADATA,
+    sa.Column("word", sa.String, primary_key=True),
+    sqlite_with_rowid=False,
+)
+search_grams = sa.Table(  # three letters in a row of a word, for words typed wrongly or half
+    "search_grams",
+    METADATA,
+    sa.Column("gram", sa.String, primary_key=True),
+    sa.Column("word", sa.String, primary_key=True),
+    sqlite_with_rowid=False,
+)
+usage = sa.Table(  # who read what for which purpose, by day
+    "usage",
+    METADATA,
+    sa.Column("asset", sa.String, primary_key=True),
+    sa.Column("day", sa.String, primary_key=True),
+    sa.Column("who", sa.String, primary_key=True),
+    sa.Column("purpose", sa.String, primary_key=True),
+    sa.Column("reads", sa.Integer, nullable=False),
+    sa.Column("last_at", sa.String, nullable=False),
+)
+
+FILLS = {  # a table that is newer than the catalogue -> what it begins with there
+    column_maps: (
+        "INSERT INTO column_maps (version_id, asset, run_id, map) "
+        "SELECT v.id, v.asset, coalesce((SELECT r.id FROM run_outputs o JOIN runs r ON r.id = o.run_id "
+        "WHERE o.version_id = v.id AND r.outcome = 'done' AND r.step <> 'restore' "
+        "ORDER BY r.started_at DESC LIMIT 1), v.run_id), '' FROM versions v",
+        "CREATE INDEX IF NOT EXISTS ix_column_maps_run_id ON column_maps (run_id)",
+    )
+}
