@@ -227,6 +227,19 @@ def test_a_preview_takes_n_rows_and_a_table_goes_out_into_a_new_folder(
     out = tmp_path / "new" / "folder" / "events.csv"
     assert shopkeeper("assets", "export", "raw.events", "--out", str(out), *here)[0] == 0
     assert len(out.read_text().splitlines()) == 100
+    blocked = out / "events.csv"  # a file stands where a folder is wanted
+    code, _, error = shopkeeper("assets", "export", "raw.events", "--out", str(blocked), *here)
+    assert code == 2
+    assert "cannot write here" in error
+
+
+def test_a_server_that_may_not_start_says_only_why(shopkeeper: Run, workspace: Path) -> None:
+    here = ("--shop", str(workspace))
+    assert shopkeeper("run", *here)[0] == 0
+    code, told, error = shopkeeper("serve", "--host", "0.0.0.0", "--port", "18931", *here)
+    assert code == 2
+    assert "storefront" not in told + error
+    assert "clients" in error
 
 
 def test_versions_are_compared_restored_and_given_up_and_sql_asks_them(

@@ -17,6 +17,7 @@ from shopkeeper import schedule
 from shopkeeper.assets import durable
 from shopkeeper.errors import InputError, NotReady
 from shopkeeper.schedule import message, read, run_every, seconds_of
+from shopkeeper.shop import Shop
 
 TOML = 'models = ["popularity"]\nbuckets = 2\n'
 
@@ -102,6 +103,32 @@ def test_only_sources_that_brought_something_count_as_new_data(folder: Path) -> 
     with (folder / "user_behavior.csv").open("a") as file:
         file.write("u1,i2\n")
     assert "new data from 1 sources" in rounds(folder)[1][0]
+
+
+def test_old_versions_are_given_up_when_it_is_time_and_not_before(folder: Path) -> None:
+    def kept() -> int:
+        with Shop.open(folder) as shop:
+            history = shop.assets.catalog.history("quality.events")
+            return sum(version.removed_at is None for version in history)
+
+    def one_more(n: int) -> list[str]:
+        with (folder / "user_behavior.csv").open("a") as file:
+            file.write(f"new{n},i2\n")
+        return rounds(folder)[1]
+
+    with (folder / "shop.toml").open("a") as file:
+        file.write("[schedule]\nkeep_versions = 1\nkeep_days = 0\n")
+    for n in range(4):
+        one_more(n)
+    assert kept() == 4  # the first round tidied, when there was nothing to give up
+    toml = (folder / "shop.toml").read_text()
+    (folder / "shop.toml").write_text(toml + "tidy_hours = 1e-9\n")
+    assert "tidied:" in one_more(5)[0]
+    assert kept() < 4
+    (folder / "shop.toml").write_text(toml + "tidy_hours = 0\n")
+    left = kept()
+    assert "tidied:" not in one_more(6)[0]
+    assert kept() == left + 1
 
 
 def test_data_staler_than_they_may_be_reach_the_webhook_once_and_so_does_their_end(

@@ -94,6 +94,7 @@ def _round(
             settings = shop.settings.schedule
             told = once(shop)
             newest = _newest(shop)
+            _tidy(shop, state, say)
         if state["failures"]:
             tell(
                 settings,
@@ -135,6 +136,28 @@ def _round(
     _tell_stale(state, settings, folder.name, say)
     durable.write_bytes(folder / "store" / FILE, json.dumps(state, indent=1).encode())
     return code
+
+
+def _tidy(shop: Shop, state: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Give up old versions when it is time: a loop that runs for ever must not fill the disk."""
+    settings, last = shop.settings.schedule, state.get("tidied")
+    if not settings.tidy_hours or (last is not None and _hours_since(last) < settings.tidy_hours):
+        return
+    try:
+        told = shop.tidy(keep_last=settings.keep_versions, days=settings.keep_days)
+    except Conflict as error:
+        say(f"{_now()} {error}")
+        return
+    state["tidied"] = _now()
+    if told["removed"] or told["merged_files"] or told["deleted_files"]:
+        say(
+            f"{_now()} tidied: {len(told['removed'])} old versions, {told['merged_files']} small files "
+            f"merged, {told['deleted_bytes'] / 1e6:,.1f} MB freed"
+        )
+
+
+def _hours_since(instant: str) -> float:
+    return (datetime.now(UTC) - datetime.fromisoformat(instant)).total_seconds() / 3600
 
 
 def read(folder: Path) -> dict[str, Any] | None:

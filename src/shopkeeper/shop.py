@@ -670,9 +670,23 @@ class _Branch(Shop):
 
 
 def write_table(frame: pl.DataFrame, out: Path) -> None:
-    """Write a table as its suffix says, making its folder. InputError: a suffix we do not write."""
-    if out.suffix in WRITTEN:
-        out.parent.mkdir(parents=True, exist_ok=True)
+    """Write a table as its suffix says, making its folder.
+
+    InputError: a suffix we do not write, or a place that cannot be written.
+    """
+    try:
+        if out.suffix in WRITTEN:
+            out.parent.mkdir(parents=True, exist_ok=True)
+        _write(frame, out)
+    except OSError as error:
+        raise InputError(
+            f"cannot write here: {error.strerror or error}",
+            where=str(out),
+            next="name a file in a folder that you may write to",
+        ) from error
+
+
+def _write(frame: pl.DataFrame, out: Path) -> None:
     if out.suffix == ".csv":
         nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
         frame = frame.drop(pl.selectors.binary())

@@ -247,10 +247,12 @@ def serve(
     """Serve search, recommendations, events and the console until Ctrl-C or SIGTERM."""
     from shopkeeper.api.server import check_port
     from shopkeeper.api.server import serve as start
+    from shopkeeper.governance.clients import Clients, may_bind
     from shopkeeper.shop import Shop
 
     check_port(host, port)
-    with Shop.open(shop) as opened:
+    with Shop.open(shop) as opened, Clients.of(opened.folder) as clients:
+        may_bind(host, clients)
         opened.service.health()  # NotReady without a release, before a port is taken
     err.print(f"storefront http://{host}:{port}/   console http://{host}:{port}/console   API http://{host}:{port}/docs")  # fmt: skip
     start(shop.resolve(), host, port, workers)
