@@ -10,7 +10,7 @@ import typer
 from pydantic import BaseModel
 
 from shopkeeper.cli import app
-from shopkeeper.config import IdentityKey, Settings, Source, When
+from shopkeeper.config import IdentityKey, Settings, Signature, Source, When
 
 HERE = Path(__file__).parent
 
@@ -66,6 +66,8 @@ def shop_toml() -> str:
     lines += [_key(Source, name) for name in Source.model_fields]
     lines += ["", "### `when` rules of a source", "", (When.__doc__ or "").strip(), ""]
     lines += [_key(When, name) for name in When.model_fields]
+    lines += ["", "### `signature` of a webhook", "", (Signature.__doc__ or "").strip(), ""]
+    lines += [_key(Signature, name) for name in Signature.model_fields]
     for name, section in sections.items():
         lines += ["", f"## `[{name}]`", ""]
         if section.__doc__:

@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 import polars as pl
 import pytest
 
-from shopkeeper.collect import sql, tablefile, text, wholefiles
+from shopkeeper.collect import messages, redis_streams, sql, tablefile, text, wholefiles
 from shopkeeper.collect.batch import REJECTS, Batch
 from shopkeeper.collect.read import read
 from shopkeeper.config import Settings, Source
@@ -60,6 +60,8 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tablefile, "ROWS", 3)
     monkeypatch.setattr(sql, "ROWS", 3)
     monkeypatch.setattr(wholefiles, "BATCH_BYTES", 1)
+    monkeypatch.setattr(messages, "TOGETHER", 3)
+    monkeypatch.setattr(redis_streams, "TOGETHER", 3)
 
 
 @pytest.fixture(autouse=True)
@@ -237,3 +239,55 @@ def mariadb(server_folder: Path) -> Iterator[str]:
     yield f"mysql://shop:s3cr3t@127.0.0.1:{port}/shop"
     server.terminate()
     server.wait(30)
+
+
+class Kafka(NamedTuple):
+    """librdkafka's own cluster in this process: real sockets and protocol, logs kept in memory. It
+    keeps 5 MB a partition and drops the oldest beyond that; it knows no transactions and no rights."""
+
+    brokers: str
+    producer: Any
+
+    def put(self, topic: str, *values: bytes | None, partition: int = 0, key: str = "k") -> None:
+        for value in values:
+            self.producer.produce(topic, key=key, value=value, partition=partition)
+        assert self.producer.flush(10) == 0
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Kafka:
+    confluent_kafka = pytest.importorskip("confluent_kafka")
+    producer = confluent_kafka.Producer(
+        {"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0}
+    )
+    brokers = producer.list_topics(timeout=10).brokers.values()
+    return Kafka(",".join(f"{b.host}:{b.port}" for b in brokers), producer)
+
+
+@pytest.fixture(scope="session")
+def redis_server(server_folder: Path) -> Iterator[Any]:
+    """A client of a Redis server of our own; skipped where there is none to start."""
+    redis = pytest.importorskip("redis")
+    if not shutil.which("redis-server"):
+        pytest.skip("redis-server is not installed")
+    folder, port = server_folder / "redis", _free_port()
+    folder.mkdir()
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    server = subprocess.Popen(
+        [*command, "--appendonly", "no", "--dir", str(folder)], stdout=subprocess.DEVNULL
+    )
+    client = redis.Redis(port=port)
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            client.ping()
+            break
+        except redis.ConnectionError:
+            if time.monotonic() > deadline:
+                server.kill()
+                pytest.fail("Redis did not start")
+            time.sleep(0.05)
+    yield client
+    client.close()
+    server.terminate()
+    server.wait(20)

@@ -1,7 +1,8 @@
 """sources -> raw.<table>: what the shop handed over, row by row with file and line, as text.
 
 Rows are only ever added. Every batch is saved with the place it was read up to, so a killed run
-goes on where it was and a file is never read twice. Under a changed mapping all is read anew.
+goes on where it was and a file is never read twice. Under a changed mapping all is read anew, save
+rows whose stream gave their messages up since (gone.py): these stay as they were read.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ import polars as pl
 from shopkeeper.assets.buckets import bucket_column
 from shopkeeper.assets.catalog import Version
 from shopkeeper.assets.store import TableWriter
+from shopkeeper.collect import gone, streams
 from shopkeeper.collect.batch import REJECTS
 from shopkeeper.collect.read import read
 from shopkeeper.collect.sources import files_of, find_sources, name_of
@@ -74,6 +76,8 @@ def land(context: Context, table: str) -> None:
     run.resume(unread, mapping, REJECTS)
     rows.put(pl.DataFrame(schema=raw_schema(table)), bucket=0)
     unread.put(pl.DataFrame(schema=REJECTS), bucket=0)
+    if anew and not context.force and before is not None:
+        gone.keep(context, rows, unread, sources, known)
     seq = rows.rows
     if not anew and before is not None:
         seq += before.rows or 0
@@ -104,13 +108,15 @@ def _all_there(context: Context, asset: str, sources: list[Source]) -> None:
     """InputError where a file that `asset` holds rows of could not be read anew."""
     there = {source.sql_table for source in sources if source.format == "sql"}
     for source in sources:
-        if source.format != "sql":
+        if source.format in streams.OPEN:
+            there |= {*streams.parts(source, context.folder)}
+        elif source.format != "sql":
             there |= {name for name, _ in files_of(source, context.folder)}
-    if gone := sorted(context.assets.catalog.files_read(asset) - there):
-        more = f" and {len(gone) - 3:,} more" if len(gone) > 3 else ""
+    if lost := sorted(context.assets.catalog.files_read(asset) - there):
+        more = f" and {len(lost) - 3:,} more" if len(lost) > 3 else ""
         raise InputError(
             f"sources or settings of {asset} changed, so its files must be read anew, but "
-            f"{', '.join(gone[:3])}{more} can not: no source finds them any more",
+            f"{', '.join(lost[:3])}{more} can not: no source finds them any more",
             where=str(context.folder),
             next="put them back, undo the change in shop.toml, or give their rows up with: "
             f"shopkeeper run collect.{asset.partition('.')[2]} --force",

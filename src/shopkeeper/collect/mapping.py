@@ -90,8 +90,13 @@ class Mapping:
         return text if factor is None else _scaled(text, factor)
 
 
-def plan(source: Source, settings: Settings, file: str, found: list[str]) -> Mapping:
+def plan(
+    source: Source, settings: Settings, file: str, found: list[str], *, strict: bool = True
+) -> Mapping:
     """How a file with the columns `found` is read.
+
+    Not `strict`: what the table cannot do without may be missing (a stream, whose next message may
+    hold it); its column is then to be null in every row.
 
     InputError: a column that shop.toml names, or that the table cannot do without, is not there.
     """
@@ -129,7 +134,9 @@ def plan(source: Source, settings: Settings, file: str, found: list[str]) -> Map
                 units.setdefault(ours, unit)
     given = {*names, *source.constants}
     if missing := [ours for ours in REQUIRED[table] if ours not in given]:
-        raise _missing(missing, source, file, found, taken)
+        if strict:
+            raise _missing(missing, source, file, found, taken)
+        names |= {ours: ours for ours in missing}
     extra = [name for name in found if name not in taken]
     if source.attributes is not None:
         extra = [name for name in found if name in source.attributes]

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from shopkeeper.collect import jsonlines, pictures, sounds, wholefiles
+from shopkeeper.collect import jsonlines, pictures, sounds, streams, wholefiles
 from shopkeeper.collect.batch import Batch, Chunk, rejects_frame
 from shopkeeper.collect.delimited import DelimitedParser, Header, header_of
 from shopkeeper.collect.mapping import Mapping, plan
@@ -30,10 +30,13 @@ def read(source: Source, settings: Settings, folder: Path, positions: Positions)
         positions: file name -> the position of the last batch that was kept; {} reads everything.
     Raises:
         InputError: a file is missing, unreadable, or lacks a column; says which and what to do.
-        SourceError: a database does not answer.
+        SourceError: a database or a stream does not answer.
     """
     if source.format == "sql":
         yield from _sql(source, settings, positions)
+        return
+    if source.format in streams.OPEN:
+        yield from streams.read(source, settings, folder, positions)
         return
     files = files_of(source, folder)
     total = sum(path.stat().st_size for _, path in files)

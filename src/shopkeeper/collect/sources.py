@@ -80,13 +80,14 @@ def kinds_of(settings: Settings, folder: Path) -> tuple[str, ...]:
 
 def name_of(source: Source) -> str:
     """How lineage and quarantine call the source."""
-    return source.name or source.path or source.sql_table or ""
+    return source.name or source.path or source.sql_table or source.stream or ""
 
 
 def block_of(source: Source, **keys: str) -> str:
     """How to write one more key into the source's block: the end of many a next step."""
     more = ", ".join(f"{key} = {value}" for key, value in keys.items())
-    place = f'path = "{source.path}"' if source.path else f'sql_table = "{source.sql_table}"'
+    keys_of = ("path", "sql_table", "stream")
+    place = next(f'{key} = "{value}"' for key in keys_of if (value := getattr(source, key)))
     return (
         f'write into shop.toml, under [[sources]] with table = "{source.table}" and {place}: {more}'
     )

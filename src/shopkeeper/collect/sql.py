@@ -8,7 +8,6 @@ the whole table is read again whenever its content changed.
 """
 
 import json
-import os
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,12 +15,12 @@ from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from urllib.parse import quote
 
 import polars as pl
 import sqlalchemy as sa
 
 from shopkeeper.collect.batch import Chunk
+from shopkeeper.collect.environment import filled
 from shopkeeper.collect.sources import name_of
 from shopkeeper.config import Source
 from shopkeeper.errors import InputError, SourceError
@@ -46,7 +45,7 @@ class SqlTable:
         self.name = source.sql_table
         self.where = f"source {name_of(source)!r}"
         try:
-            url = sa.make_url(_filled(source.url, self.where))
+            url = sa.make_url(filled(source.url, self.where))
         except sa.exc.ArgumentError as error:
             raise InputError(
                 "`url` is not of the form postgresql://user:password@host:5432/database",
@@ -195,22 +194,6 @@ class SqlTable:
                 else "check the user, the password and the rights on the table",
                 retryable=passing,
             ) from None
-
-
-def _filled(url: str, where: str) -> str:
-    """`url` with ${NAME} taken from the environment, percent-encoded where it is the password."""
-
-    def value(match: re.Match[str]) -> str:
-        found = os.environ.get(match[1])
-        if found is None:
-            raise InputError(
-                f"`url` takes ${{{match[1]}}} from the environment, where it is not set",
-                where=where,
-                next=f"export {match[1]}=… before you start shopkeeper",
-            )
-        return found if match.start() == 0 else quote(found, safe="")
-
-    return re.sub(r"\$\{(\w+)\}", value, url)
 
 
 def _frame(columns: list[str], rows: list[Any], before: int) -> pl.DataFrame:
