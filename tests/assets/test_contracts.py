@@ -115,7 +115,7 @@ def test_an_override_replaces_the_columns_it_names_and_no_others(tmp_path: Path)
         (HEAD + "      - {name: kind, classification: secret}", "'secret' is not one of public, internal"),
         (
             HEAD + "      - {name: kind, quality: [{metric: rowCount, mustBe: 1}]}",
-            "a quality check we cannot run",
+            "metric rowCount stands under the table",
         ),
         (
             HEAD + "      - {name: kind, logicalType: string, logicalTypeOptions: {pattern: '(?=x)'}}",

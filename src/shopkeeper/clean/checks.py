@@ -20,6 +20,7 @@ CHECKS = {
     "count": pl.Int64(),
     "rows": pl.Int64(),
     "example": pl.String(),
+    "value": pl.Float64(),  # of a promise of the whole table: what was measured
 }
 TRACE = ("seq", "source", "file", "line")  # columns that every row carries besides its table's
 
@@ -39,7 +40,7 @@ class Cleaned:
 
     clean: pl.DataFrame
     quarantine: pl.DataFrame  # all raw columns, rule, detail
-    checks: pl.DataFrame  # asset, rule, column, level, count, rows, example
+    checks: pl.DataFrame  # CHECKS
     merged: int
     repaired: dict[str, int]
 
@@ -163,7 +164,7 @@ class Ledger:
                 level, count, example = self.noticed[rule]
             else:
                 level, count, example = "PASS", 0, ""
-            rows.append((self.asset, rule, column, level, count, self.raw.height, example))
+            rows.append((self.asset, rule, column, level, count, self.raw.height, example, None))
         return pl.DataFrame(rows, schema=CHECKS, orient="row")
 
 

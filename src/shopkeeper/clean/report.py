@@ -53,6 +53,7 @@ def combine_checks(parts: list[pl.DataFrame]) -> pl.DataFrame:
             pl.col("count").sum(),
             pl.col("rows").sum(),
             pl.col("example").filter(pl.col("example") != "").min().fill_null(""),
+            pl.col("value").max(),
         )
         .with_columns(
             level=pl.col("level").replace_strict(dict(enumerate(LEVELS)), return_dtype=pl.String)

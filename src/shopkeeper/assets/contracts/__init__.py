@@ -10,6 +10,8 @@ What the standard leaves open we say in `customProperties`, and only there:
               strictWhen   {column, in}: there, impossible values are quarantined all the same
               requiredWhen {column, in}: required only there
     relation  severity     error: an unknown reference is quarantined; warning: counted
+
+Promises of the table as a whole (keys, volume, age, drift, SQL) are in `dataset.py`.
 """
 
 import difflib
@@ -26,6 +28,7 @@ import jsonschema
 import polars as pl
 import yaml
 
+from shopkeeper.assets.contracts.dataset import DatasetRule, of_rows, rules_of
 from shopkeeper.errors import InputError
 from shopkeeper.words import TABLES, Grade, Purpose
 
@@ -122,6 +125,7 @@ class Contract:
     columns: tuple[Column, ...]
     origin: str  # file it came from, or "built-in"
     digest: str  # of the documents it was made of; changes when a rule changes
+    checks: tuple[DatasetRule, ...] = ()  # of the table as a whole
 
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)
@@ -227,8 +231,10 @@ def _override(base: Contract, over: Contract) -> Contract:
                 next=f"write logicalType: {known.type}",
             )
     named = {column.name: column for column in over.columns}
+    checks = {rule.name: rule for rule in (*base.checks, *over.checks)}
     return replace(
         over,
+        checks=tuple(checks.values()),
         columns=tuple(
             replace(named[known.name], dtype=known.dtype) if known.name in named else known
             for known in base.columns
@@ -274,6 +280,13 @@ def parse(text: str, origin: str, *, partial: bool = False) -> Contract:
                     where=origin,
                     next=f"known columns: {', '.join(sorted(known))}",
                 )
+    checks = rules_of(document, origin, {c.name: c.type for c in base.columns} if base else {})
+    for name_ in (name_ for rule in checks for name_ in rule.columns if name_ not in known):
+        raise InputError(
+            f"a quality check of column {name_!r}, which is no column",
+            where=origin,
+            next=f"known columns: {', '.join(sorted(known))}",
+        )
     return Contract(
         name=name,
         version=document["version"],
@@ -289,6 +302,7 @@ def parse(text: str, origin: str, *, partial: bool = False) -> Contract:
         columns=columns,
         origin=origin,
         digest=hashlib.sha256(text.encode()).hexdigest(),
+        checks=checks,
     )
 
 
@@ -335,10 +349,9 @@ def _column(item: dict[str, Any], origin: str) -> Column:
     options = item.get("logicalTypeOptions", {})
     custom = _custom(item)
     unknown = set(options) - READ_OPTIONS
-    if unknown or item.get("unique"):
-        what = ", ".join(sorted(unknown)) or "unique"
+    if unknown:
         raise InputError(
-            f"column {name!r}: {what} is not checked here",
+            f"column {name!r}: {', '.join(sorted(unknown))} is not checked here",
             where=origin,
             next=f"leave it out; checked are: {', '.join(sorted(READ_OPTIONS))}",
         )
@@ -427,11 +440,10 @@ def _condition(value: Any, name: str, origin: str) -> Condition | None:
 
 
 def _allowed(item: dict[str, Any], origin: str) -> tuple[str, ...] | None:
-    for check in item.get("quality", []):
-        if check.get("metric") == "invalidValues":
-            values = check.get("arguments", {}).get("validValues")
-            if values is not None and item.get("logicalType", "string") == "string":
-                return tuple(str(value) for value in values)
+    for check in filter(of_rows, item.get("quality", [])):
+        values = check.get("arguments", {}).get("validValues")
+        if values is not None and item.get("logicalType", "string") == "string":
+            return tuple(str(value) for value in values)
         raise InputError(
             f"column {item['name']!r}: a quality check we cannot run: {check}",
             where=origin,

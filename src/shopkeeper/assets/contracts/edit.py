@@ -3,7 +3,8 @@
     told = check(text, folder, "items")
     told["changes"]    # [{"change": "minimum", "column": "price_minor", "breaking": True, …}]
 
-A change is breaking where a row that was clean before may not be so after it.
+A change is breaking where a row that was clean before may not be so after it, where a run that went
+through may be stopped by it, or where it lowers a grade: what was hidden would be shown.
 """
 
 import re
@@ -26,10 +27,11 @@ from shopkeeper.assets.contracts import (
     parse,
 )
 from shopkeeper.errors import InputError, NotFound
-from shopkeeper.words import TABLES
+from shopkeeper.words import TABLES, Grade
 
 SHOWN_ERRORS = 20
 _LIMITS = {"minimum": 1, "above": 1, "min_length": 1, "maximum": -1, "below": -1, "max_length": -1}
+_GRADES = list(Grade)
 _STRICTNESS = {"null": 0, "zero": 0, "false": 0, "quarantine": 1}
 
 
@@ -106,10 +108,12 @@ def compare(old: Contract, new: Contract) -> list[dict[str, Any]]:
                 told.append(_change(field.name, column.name, breaking, f"{_said(a)} → {_said(b)}"))
     gone = [column.name for column in old.columns if column.name not in new.names]
     told += [_change("removed", name, True, "") for name in gone]
+    told += _dataset_changes(old, new)
     for name in ("version", "owner", "grade", "purposes", "description"):
         a, b = getattr(old, name), getattr(new, name)
         if a != b:
             lost = name == "purposes" and not set(a) <= set(b)
+            lost = lost or (name == "grade" and _stricter(name, a, b))
             told.append(_change(name, None, lost, f"{_said(a)} → {_said(b)}"))
     return sorted(told, key=lambda one: not one["breaking"])
 
@@ -217,8 +221,24 @@ def _change(change: str, column: str | None, breaking: bool, detail: str) -> dic
     return {"change": change, "column": column, "breaking": breaking, "detail": detail}
 
 
+def _dataset_changes(old: Contract, new: Contract) -> list[dict[str, Any]]:
+    """Promises of the whole table that came, went or became others."""
+    told = []
+    before, after = ({rule.name: rule for rule in one.checks} for one in (old, new))
+    for name in dict.fromkeys([*before, *after]):
+        a, b = before.get(name), after.get(name)
+        if a != b:
+            said = (f"{one.wanted} ({one.severity})" if one else None for one in (a, b))
+            detail = " → ".join(map(_said, said))
+            breaks = b is not None and b.severity == "error"
+            told.append(_change(name, None, breaks, detail))
+    return told
+
+
 def _stricter(name: str, a: Any, b: Any) -> bool:
-    """Whether `b` refuses a row that `a` allowed."""
+    """Whether `b` refuses a row that `a` allowed, or shows what `a` hid."""
+    if name == "grade":
+        return _GRADES.index(b) < _GRADES.index(a)
     if name in _LIMITS:
         return b is not None and (a is None or (b > a) == (_LIMITS[name] > 0))
     if name == "required":
