@@ -1,22 +1,24 @@
 """The catalogue: what assets there are, every version of each, which run made it from what.
 
-SQLite (WAL, synchronous=FULL) at store/catalog.db; one schema in SQLAlchemy Core. The catalogue
-alone decides which version is current: a version exists once its row is committed here.
+SQLite (WAL, synchronous=FULL) at store/catalog.db, or PostgreSQL where shop.toml names one; one schema
+in SQLAlchemy Core. One transaction writes at a time, in either. The catalogue alone decides which
+version is current: a version exists once its row is committed here.
 
 A branch is one more notion of current: what was written in it is current there and invisible
 elsewhere, and what was not is that of the main line. Main is the branch None.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from shopkeeper.assets import durable
+from shopkeeper.assets import durable, search
 from shopkeeper.assets.schema import (
     FILLS,
     METADATA,
@@ -25,17 +27,23 @@ from shopkeeper.assets.schema import (
     assets,
     branch_heads,
     branches,
+    descriptions,
     fixed,
     merged_files,
     positions,
     run_inputs,
     run_outputs,
     runs,
+    search_documents,
     staged_files,
     versions,
 )
-from shopkeeper.errors import InputError
+from shopkeeper.errors import InputError, SourceError
+from shopkeeper.words import Grade
 
+_SCHEMA = "schema"  # in `fixed`: the version of the tables, where the database has no place for it
+_ONE_WRITER = "SELECT pg_advisory_xact_lock(746163)"
+_SAID = ("description", "owner", "grade")  # of an asset, by people
 GIVEN_UP = "given up"  # settings of a position that a forced run makes void
 
 
@@ -76,23 +84,25 @@ def now() -> str:
 class Catalog:
     """Open (and make, where missing) the catalogue at `path`, as `branch` (an id) sees it."""
 
-    def __init__(self, path: Path, branch: str | None = None) -> None:
+    def __init__(self, path: Path, branch: str | None = None, url: str | None = None) -> None:
         self.branch = branch
+        self.url = url
         durable.make_folder(path.parent)
-        self.engine = _engine(path)
-        self.reader = _engine(path)  # plain transactions: readers never wait for a writer
+        self.engine = _engine(path, url)
+        self.reader = _engine(path, url)  # plain transactions: readers never wait for a writer
+        one_writer = "BEGIN IMMEDIATE" if url is None else _ONE_WRITER
 
         @sa.event.listens_for(self.engine, "begin")
         def _begin(connection: sa.Connection) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            connection.exec_driver_sql(one_writer)
 
-        with self.engine.begin() as connection:
-            found = connection.exec_driver_sql("PRAGMA user_version").scalar()
+        with _reached(url), self.engine.begin() as connection:
+            found = _schema_version(connection)
             if found and found > SCHEMA_VERSION:
                 raise InputError(
                     f"this catalogue is of schema {found}, written by a newer Shopkeeper; this one "
                     f"knows {SCHEMA_VERSION}",
-                    where=str(path),
+                    where=str(path) if url is None else _shown(url),
                     next="open it with the newer version, or restore a backup made before it",
                 )
             for number in range(found + 1 if found else SCHEMA_VERSION + 1, SCHEMA_VERSION + 1):
@@ -103,8 +113,10 @@ class Catalog:
                 if connection.execute(sa.select(table).limit(1)).first() is None:
                     for change in changes:
                         connection.exec_driver_sql(change)
+            if connection.execute(sa.select(search_documents).limit(1)).first() is None:
+                search.index_assets(connection)
             if not found or found < SCHEMA_VERSION:
-                connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+                _set_schema_version(connection)
         durable.sync_folder(path.parent)
 
     def close(self) -> None:
@@ -129,28 +141,51 @@ class Catalog:
         return main if self.branch is None else main | (table.c.branch == self.branch)
 
     def asset_names(self) -> list[str]:
-        return [record["name"] for record in self.assets()]
+        found = {row["name"] for row in self._rows(sa.select(assets.c.name))}
+        return sorted(found | {head["asset"] for head in self._own_heads()})
 
-    def asset(self, name: str) -> Mapping[str, Any] | None:
-        return next((record for record in self.assets() if record["name"] == name), None)
+    def asset(self, name: str, *, told: bool = True) -> dict[str, Any] | None:
+        """One asset as `assets` has it; with `told` False, without what people say of it."""
+        return next(iter(self.assets([name], told=told)), None)
 
-    def assets(self) -> list[dict[str, Any]]:
-        """All assets, each with its current version under "version" (or None)."""
+    def assets(
+        self, names: Collection[str] | None = None, *, told: bool = True
+    ) -> list[dict[str, Any]]:
+        """Assets, each with its current version under "version" (or None); all without `names`.
+
+        Description and owner are what people say where they do, the grade is the strictest said.
+        """
+        people = (descriptions.c.asset == assets.c.name) & (descriptions.c.column == "")
         join = assets.outerjoin(versions, versions.c.id == assets.c.current)
+        join = join.outerjoin(descriptions, people)
+        said = [descriptions.c[name].label(f"t_{name}") for name in _SAID]
         columns = [c.label(f"v_{c.name}") for c in versions.c]
-        found = self._rows(sa.select(assets, *columns).select_from(join))
-        result = {}
-        for row in found:
+        query = sa.select(assets, *said, *columns).select_from(join)
+        if names is not None:
+            query = query.where(assets.c.name.in_(list(names)))
+        result: dict[str, dict[str, Any]] = {}
+        said_of = {}
+        for row in self._rows(query):
             record = {c.name: row[c.name] for c in assets.c}
             version = {c.name: row[f"v_{c.name}"] for c in versions.c if c.name != "id"}
             record["version"] = Version(**version) if version["asset"] else None
             result[record["name"]] = record
-        for head in self.heads(self.branch) if self.branch is not None else []:
+            said_of[record["name"]] = {name: row[f"t_{name}"] for name in _SAID}
+        for head in self._own_heads():
+            if names is not None and head["asset"] not in names:
+                continue
             version_ = self.version(head["version_id"])
             known = {"name": head["asset"], "created_at": version_ and version_.created_at}
             record = {**known, **result.get(head["asset"], {}), **head["about"]}
             result[head["asset"]] = record | {"current": head["version_id"], "version": version_}
+        if told:
+            for name, words in said_of.items():
+                _overlay(result[name], words)
         return [result[name] for name in sorted(result)]
+
+    def _own_heads(self) -> list[dict[str, Any]]:
+        """What this branch wrote; nothing on the main line."""
+        return [] if self.branch is None else self.heads(self.branch)
 
     def current(self, name: str) -> Version | None:
         return self._branch_current(name) or self.main_current(name)
@@ -303,20 +338,6 @@ class Catalog:
                 result.setdefault(row["source"], {})[row["file"]] = row["position"]
         return result, anew
 
-    def read_before(self, asset: str) -> dict[str, dict[str, dict[str, Any]]]:
-        """{source: {file: position}} of what `asset` was read up to, whatever the mapping."""
-        found = self._rows(
-            sa.select(positions).where(
-                positions.c.asset == asset,
-                ~positions.c.staged,
-                positions.c.settings.not_in(("", GIVEN_UP)),
-            )
-        )
-        result: dict[str, dict[str, dict[str, Any]]] = {}
-        for row in found:
-            result.setdefault(row["source"], {})[row["file"]] = row["position"]
-        return result
-
     def forget(self, asset: str, settings: str, *, all: bool = False) -> None:
         """Drop what is staged under another mapping, or all that was read; what it was read up to
         stays as a mark that the next version of `asset` replaces the one before. With `all`, files
@@ -354,7 +375,22 @@ class Catalog:
         return [dict(row["file"]) for row in self._rows(query)]
 
 
-def _engine(path: Path) -> sa.Engine:
+def _engine(path: Path, url: str | None) -> sa.Engine:
+    if url is not None:
+        if find_spec("psycopg") is None:
+            raise InputError(
+                "a catalogue on PostgreSQL needs psycopg",
+                where="catalog",
+                next='pip install "shopkeeper[sql]"',
+            )
+        address = sa.make_url(url)
+        if address.get_backend_name() != "postgresql":
+            raise InputError(
+                f"a catalogue cannot stand on {address.drivername}",
+                where="catalog",
+                next="use postgresql://user:password@host/database, or leave it out for SQLite",
+            )
+        return sa.create_engine(address.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
     engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 60})
 
     @sa.event.listens_for(engine, "connect")
@@ -363,6 +399,52 @@ def _engine(path: Path) -> sa.Engine:
         connection.execute("PRAGMA synchronous=FULL")
 
     return engine
+
+
+@contextmanager
+def _reached(url: str | None) -> Iterator[None]:
+    """SourceError, without the password, where the catalogue's server does not let us in."""
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        if url is None:
+            raise
+        reason = str(error.orig).strip().splitlines()[0]
+        raise SourceError(
+            f"the catalogue cannot be reached: {reason}",
+            where=_shown(url),
+            next="start the database, or correct `catalog` in shop.toml",
+            retryable=True,
+        ) from error
+
+
+def _shown(url: str) -> str:
+    return sa.make_url(url).render_as_string(hide_password=True)
+
+
+def _schema_version(connection: sa.Connection) -> int | None:
+    """The version of the tables that are there; None of an empty database."""
+    if connection.dialect.name == "sqlite":
+        return connection.exec_driver_sql("PRAGMA user_version").scalar() or None
+    if not sa.inspect(connection).has_table(fixed.name):
+        return None
+    query = sa.select(fixed.c.value).where(fixed.c.name == _SCHEMA)
+    return connection.execute(query).scalar()
+
+
+def _set_schema_version(connection: sa.Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+    else:
+        upsert(connection, fixed, {"name": _SCHEMA}, {"value": SCHEMA_VERSION})
+
+
+def _overlay(record: dict[str, Any], said: Mapping[str, Any]) -> None:
+    """Let what people say of an asset stand over what its run said."""
+    for name in ("description", "owner"):
+        record[name] = said[name] or record[name]
+    grades = [record["grade"], said["grade"] or record["grade"]]
+    record["grade"] = max(grades, key=lambda grade: list(Grade).index(Grade(grade)))
 
 
 def _version(row: Mapping[str, Any]) -> Version:
@@ -378,6 +460,7 @@ def make_current(connection: sa.Connection, version: Version, about: Mapping[str
         {**about, "current": version.id},
         insert_only={"created_at": now()},
     )
+    search.index_assets(connection, [version.asset])
 
 
 def upsert(

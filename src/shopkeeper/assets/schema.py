@@ -41,8 +41,8 @@ versions = sa.Table(
     sa.Column("digest", sa.String, nullable=False),
     sa.Column("delta_version", sa.Integer),  # tables only
     sa.Column("schema", sa.JSON, nullable=False),
-    sa.Column("rows", sa.Integer),
-    sa.Column("bytes", sa.Integer, nullable=False),
+    sa.Column("rows", sa.BigInteger),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("contract_version", sa.String),
     sa.Column("quality", sa.JSON),
     sa.Column("notes", sa.JSON, nullable=False),
@@ -236,7 +236,7 @@ usage = sa.Table(  # who read what for which purpose, by day
     sa.Column("day", sa.String, primary_key=True),
     sa.Column("who", sa.String, primary_key=True),
     sa.Column("purpose", sa.String, primary_key=True),
-    sa.Column("reads", sa.Integer, nullable=False),
+    sa.Column("reads", sa.BigInteger, nullable=False),
     sa.Column("last_at", sa.String, nullable=False),
 )
 
