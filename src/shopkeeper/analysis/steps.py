@@ -29,6 +29,17 @@ REPORTS: Mapping[str, tuple[tuple[str, ...], str]] = {
 }
 
 
+# report -> columns of clean.events that it is made of
+OF_EVENTS: Mapping[str, tuple[str, ...]] = {
+    "funnel": ("user_id", "kind", "ts", "channel"),
+    "retention": ("user_id", "ts"),
+    "cohort_value": ("user_id", "kind", "ts", "price_minor", "quantity"),
+    "basket": ("user_id", "session_id", "item_id", "kind", "ts"),
+    "search_terms": ("user_id", "kind", "ts", "query", "seq"),
+    "channels": ("user_id", "session_id", "kind", "ts", "channel", "price_minor", "quantity"),
+    "price_history": ("user_id", "item_id", "kind", "ts", "price_minor"),
+    "stock_movement": ("user_id", "item_id", "kind", "ts", "quantity"),
+}
 # report -> the optional table that it tells more by
 MORE: Mapping[str, str] = {
     "channels": "campaign_participation",
@@ -72,17 +83,17 @@ def _parameters(settings: Settings, _: Path) -> Mapping[str, Any]:
 
 def _work(name: str) -> Callable[[Context], Report]:
     work: dict[str, Callable[[Context], Report]] = {
-        "funnel": lambda c: reports.funnel(_events(c), c.settings.timezone),
-        "retention": lambda c: reports.retention(_events(c), c.settings.timezone),
-        "cohort_value": lambda c: reports.cohort_value(_events(c), c.settings.timezone),
+        "funnel": lambda c: reports.funnel(_events(c, name), c.settings.timezone),
+        "retention": lambda c: reports.retention(_events(c, name), c.settings.timezone),
+        "cohort_value": lambda c: reports.cohort_value(_events(c, name), c.settings.timezone),
         "basket": _basket,
-        "search_terms": lambda c: reports.search_terms(_events(c)),
-        "channels": lambda c: reports.channels(_events(c), _more(c, "channels")),
+        "search_terms": lambda c: reports.search_terms(_events(c, name)),
+        "channels": lambda c: reports.channels(_events(c, name), _more(c, "channels")),
         "price_history": lambda c: reports.price_history(
-            _events(c), _states(c), c.settings.timezone, _more(c, "price_history")
+            _events(c, name), _states(c), c.settings.timezone, _more(c, "price_history")
         ),
         "stock_movement": lambda c: reports.stock_movement(
-            _events(c), _states(c), c.settings.timezone, _more(c, "stock_movement")
+            _events(c, name), _states(c), c.settings.timezone, _more(c, "stock_movement")
         ),
     }  # fmt: skip
     return work[name]
@@ -91,9 +102,9 @@ def _work(name: str) -> Callable[[Context], Report]:
 def _basket(context: Context) -> Report:
     groups = None
     if context.run.has("clean.items"):
-        items = context.run.scan("clean.items")
+        items = context.run.scan("clean.items", columns=["item_id", "category"])
         groups = items.select("item_id", group="category").drop_nulls().collect()
-    return reports.basket(_events(context), context.settings.timezone, groups)
+    return reports.basket(_events(context, "basket"), context.settings.timezone, groups)
 
 
 def _more(context: Context, report: str) -> pl.LazyFrame | None:
@@ -102,9 +113,10 @@ def _more(context: Context, report: str) -> pl.LazyFrame | None:
     return context.run.scan(name) if context.run.has(name) else None
 
 
-def _events(context: Context) -> Buckets:
+def _events(context: Context, report: str) -> Buckets:
+    run, columns = context.run, OF_EVENTS[report]
     buckets = range(context.settings.buckets)
-    return [context.run.scan("clean.events", buckets=[bucket]) for bucket in buckets]
+    return [run.scan("clean.events", columns=columns, buckets=[bucket]) for bucket in buckets]
 
 
 def _states(context: Context) -> States:

@@ -8,10 +8,13 @@ affair, and nothing it writes is seen before the run it works for commits.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from shopkeeper.assets.lake import DataFile, TableStore, schema_from, signed
+from shopkeeper.assets.profile import profile_part
+from shopkeeper.words import Grade
 
 
 @dataclass(frozen=True)
@@ -22,17 +25,19 @@ class Rows:
     name: str
     files: tuple[DataFile, ...]
     columns: Mapping[str, str]  # name -> type, the version's
+    only: tuple[str, ...] | None = None  # columns that may be read; None: all
 
     def scan(self) -> pl.LazyFrame:
         """The rows, lazily. NotReady: a file is missing or cut off."""
         store = TableStore(self.root, self.name)
         paths = [store.sound(file) for file in self.files]
         schema = schema_from(self.columns)
+        wanted = list(self.columns if self.only is None else self.only)
         if not paths:
-            return pl.LazyFrame(schema=schema)
+            return pl.LazyFrame(schema=schema).select(wanted)
         return pl.scan_parquet(  # the schema is the version's: an older file may lack a column
             paths, schema=schema, hive_partitioning=False, missing_columns="insert", glob=False
-        ).select(list(self.columns))
+        ).select(wanted)
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Part:
     bucket: int
     files: tuple[DataFile, ...]  # none for a frame without rows
     schema: pl.Schema
+    profile: dict[str, Any] | None = None  # of these rows, where the place asked for it
 
     @property
     def rows(self) -> int:
@@ -54,6 +60,7 @@ class Place:
 
     root: Path
     name: str
+    grades: Mapping[str, Grade] | None = None  # of its columns, where they are to be profiled
 
     def write(self, frame: pl.DataFrame, bucket: int, *, synced: bool = False) -> Part:
         """Write rows of one bucket as a data file named by the digest of its bytes.
@@ -66,4 +73,5 @@ class Place:
         files = (store.write_file(frame, bucket),) if frame.height else ()
         if synced:
             store.sync(files)
-        return Part(bucket, files, frame.schema)
+        told = None if self.grades is None else profile_part(frame, self.grades)
+        return Part(bucket, files, frame.schema, told)

@@ -29,12 +29,14 @@ from uuid import uuid4
 import polars as pl
 import sqlalchemy as sa
 
-from shopkeeper.assets import branches, diff, durable, retention
+from shopkeeper.assets import branches, diff, durable, lineage, profile, retention
 from shopkeeper.assets import schema as tables
 from shopkeeper.assets.catalog import Catalog, Version, make_current, now, upsert
 from shopkeeper.assets.lake import DataFile, TableStore, schema_from
+from shopkeeper.assets.lineage import Derivation
 from shopkeeper.assets.parts import Part, Place, Rows
 from shopkeeper.assets.provenance import git_state
+from shopkeeper.assets.usage import Reads
 from shopkeeper.errors import InputError, NotFound, NotReady
 from shopkeeper.governance.access import OWNER, Principal, check_read
 from shopkeeper.words import Grade, Purpose
@@ -50,8 +52,10 @@ class Assets:
         self.root = folder / "store"
         self.buckets = buckets
         self.catalog = Catalog(self.root / "catalog.db", branch)
+        self.reads = Reads(self.catalog)
 
     def close(self) -> None:
+        self.reads.flush()
         self.catalog.close()
 
     # reading
@@ -105,12 +109,18 @@ class Assets:
         purpose: Purpose,
         version: str | int | None = None,
         buckets: Sequence[int] | None = None,
+        step: str | None = None,
     ) -> Rows:
-        """As `scan`, as a handle that can be sent to a worker and read there."""
+        """As `scan`, as a handle that can be sent to a worker and read there.
+
+        Args:
+            step: that reads it, if one does; else the principal is who counts as its reader.
+        """
         check_read(by, purpose, name)
         found = self.version(name, version)
         if not found.is_table:
             raise InputError(f"{name} is no table", where=name, next="open it as a folder")
+        self.reads.note(name, f"step {step}" if step else by.name, purpose)
         files = self._data_files(found)
         return self._rows(found, [f for f in files if buckets is None or f.bucket in buckets])
 
@@ -169,13 +179,20 @@ class Assets:
         return {"polars": lambda: frame, "pandas": frame.to_pandas, "arrow": frame.to_arrow}[as_]()
 
     def folder(
-        self, name: str, *, by: Principal, purpose: Purpose, version: str | int | None = None
+        self,
+        name: str,
+        *,
+        by: Principal,
+        purpose: Purpose,
+        version: str | int | None = None,
+        step: str | None = None,
     ) -> Path:
         """The folder of an asset that is files (a model, an index, a report). Read only."""
         check_read(by, purpose, name)
         found = self.version(name, version)
         if found.is_table:
             raise InputError(f"{name} is a table", where=name, next="read it as a table")
+        self.reads.note(name, f"step {step}" if step else by.name, purpose)
         return self._files_folder(name, found.digest)
 
     def diff(
@@ -211,6 +228,39 @@ class Assets:
             keys=keys,
             examples=examples,
         )
+
+    def profile(
+        self, name: str, version: str | int | None = None, *, by: Principal, purpose: Purpose
+    ) -> dict[str, Any]:
+        """What stands in the columns of a table; see `profile.finish`.
+
+        It was made with the version, or is made now, bucket by bucket, and kept. Values of columns
+        graded above internal are not in it.
+
+        Returns:
+            {"asset", "version", "rows", "sampled", "columns": [{"column", "type", "grade", "nulls",
+            "distinct", "min", "max", "mean", "histogram", "top", "examples", "bins"}]}
+        """
+        check_read(by, purpose, name)
+        found = self.version(name, version)
+        if not found.is_table:
+            raise InputError(f"{name} is no table", where=name, next="open it as a folder")
+        grades = diff.column_grades(self, name, list(found.schema))
+        told = profile.kept(self.catalog, found.id)
+        if told is None:
+            rows = self._rows(found, self._data_files(found))
+            buckets = sorted({file.bucket for file in rows.files})
+            parts = (
+                replace(rows, files=tuple(f for f in rows.files if f.bucket == bucket))
+                for bucket in buckets
+            )
+            made = [profile.profile_part(part.scan().collect(), grades) for part in parts]
+            told = profile.finish(profile.merge_parts(made))
+            if not made:
+                told = profile.finish(profile.profile_part(rows.scan().collect(), grades))
+            with self.catalog.write() as connection:
+                profile.keep(connection, found.id, told)
+        return {"asset": name, "version": found.id, **profile.masked(told, grades)}
 
     # branches
 
@@ -407,6 +457,8 @@ class TableWriter:
         self.contract: tuple[str, str] | None = None
         self.quality: dict[str, Any] | None = None
         self.notes: dict[str, Any] = {}
+        self.grades: Mapping[str, Grade] | None = None  # of columns, where they are to be profiled
+        self.profiles: list[dict[str, Any] | None] = []
         self.emptied: set[int] = set()
         self.settings: str | None = None  # of a table read from outside: digest of its mapping
         self._saved = 0  # files that a checkpoint has recorded
@@ -415,7 +467,7 @@ class TableWriter:
     @property
     def place(self) -> Place:
         """Where a worker writes what `take` then takes."""
-        return Place(self.store.root, self.name)
+        return Place(self.store.root, self.name, self.grades)
 
     @property
     def rows(self) -> int:
@@ -431,6 +483,7 @@ class TableWriter:
             raise ValueError(f"{self.name}: {part.schema} does not match {self.schema}")
         self.schema = part.schema
         self.emptied.add(part.bucket)
+        self.profiles.append(part.profile)
         for file in part.files:
             self._add(self.store.apart(file, self._taken))
 
@@ -439,6 +492,14 @@ class TableWriter:
         self.schema = self.schema or schema
         for file in files:
             self._add(file)
+
+    def profile(self) -> dict[str, Any] | None:
+        """What stands in the columns, where all that was put was profiled and nothing else is in it."""
+        parts = [part for part in self.profiles if part is not None]
+        whole = self.mode == "replace" and len(parts) == len(self.profiles)
+        if not parts or not whole or sum(part["rows"] for part in parts) != self.rows:
+            return None
+        return profile.finish(profile.merge_parts(parts))
 
     def _add(self, file: DataFile) -> None:
         self.files.append(file)
@@ -469,6 +530,7 @@ class Run:
         self.key = assets.run_key(step, reads, parameters, code)
         self.notes: dict[str, Any] = {}
         self.made: list[Version] = []
+        self.lineage = lineage.Recorder()
         self._inputs: set[str] = set()
         self._tables: dict[str, TableWriter] = {}
         self._folders: dict[str, dict[str, Any]] = {}
@@ -484,32 +546,57 @@ class Run:
     # within the block
 
     def scan(
-        self, name: str, *, buckets: Sequence[int] | None = None, version: str | None = None
+        self,
+        name: str,
+        *,
+        columns: Sequence[str] | None = None,
+        buckets: Sequence[int] | None = None,
+        version: str | None = None,
     ) -> pl.LazyFrame:
-        """A declared input, lazily; the version read becomes part of the lineage."""
-        return self.rows(name, buckets=buckets, version=version).scan()
+        """A declared input, lazily; the version and the columns become part of the lineage.
+
+        Args:
+            columns: those that are needed; nothing else can be read then. Default: all.
+        """
+        return self.rows(name, columns=columns, buckets=buckets, version=version).scan()
 
     def rows(
-        self, name: str, *, buckets: Sequence[int] | None = None, version: str | None = None
+        self,
+        name: str,
+        *,
+        columns: Sequence[str] | None = None,
+        buckets: Sequence[int] | None = None,
+        version: str | None = None,
     ) -> Rows:
         """As `scan`, as a handle that can be sent to a worker and read there."""
         found = self._input(name, version)
+        self.lineage.reading(name, found.schema if columns is None else columns)
         if found.id not in self._files:
-            asked = self.assets.rows(name, by=self.by, purpose=self.purpose, version=found.number)
+            asked = self.assets.rows(
+                name, by=self.by, purpose=self.purpose, version=found.number, step=self.step
+            )
             self._files[found.id] = list(asked.files)
         files = self._files[found.id]
-        return self.assets._rows(
-            found, [f for f in files if buckets is None or f.bucket in buckets]
-        )
+        here = [f for f in files if buckets is None or f.bucket in buckets]
+        rows = self.assets._rows(found, here)
+        return rows if columns is None else replace(rows, only=tuple(columns))
 
     def read(
-        self, name: str, *, buckets: Sequence[int] | None = None, version: str | None = None
+        self,
+        name: str,
+        *,
+        columns: Sequence[str] | None = None,
+        buckets: Sequence[int] | None = None,
+        version: str | None = None,
     ) -> pl.DataFrame:
-        return self.scan(name, buckets=buckets, version=version).collect()
+        return self.scan(name, columns=columns, buckets=buckets, version=version).collect()
 
     def folder(self, name: str) -> Path:
         version = self._input(name)
-        return self.assets.folder(name, by=self.by, purpose=self.purpose, version=version.number)
+        self.lineage.reading(name, [lineage.ROWS])
+        return self.assets.folder(
+            name, by=self.by, purpose=self.purpose, version=version.number, step=self.step
+        )
 
     def has(self, name: str) -> bool:
         """Whether an input exists. What this run wrote itself is no input yet."""
@@ -536,6 +623,13 @@ class Run:
         for key, value in about.items():
             setattr(writer, key, value)
         return writer
+
+    def derive(self, name: str, said: Derivation) -> None:
+        """Say from which columns read the columns of an output are made; see `assets.lineage`.
+
+        Where nothing is said, everything made may hold something of everything read.
+        """
+        self.lineage.said[name] = said
 
     def files(
         self,
@@ -652,12 +746,17 @@ class Run:
         branch = self.assets.catalog.branch
         with self.assets.committing():
             branches.still_open(self.assets.catalog)
+            profiles: dict[str, dict[str, Any]] = {}
             for name, writer in self._tables.items():
                 new.append(self._commit_table(name, writer))
+                if (told := writer.profile()) is not None:
+                    profiles[new[-1][0].id] = told
             for name, made in self._folders.items():
                 new.append(self._commit_folder(name, made))
-            for old in self._restored:
-                new.append(self._commit_restored(old))
+            restored: dict[str, str] = {}
+            for older in self._restored:
+                new.append(self._commit_restored(older))
+                restored[new[-1][0].id] = older.id
             with self.assets.catalog.write() as connection:
                 for version, about, is_new in new:
                     if is_new:
@@ -680,11 +779,17 @@ class Run:
                     connection.execute(
                         tables.run_outputs.insert().values(run_id=self.id, version_id=version.id)
                     )
+                    if version.id not in restored:
+                        self.lineage.keep(connection, version.id, self.id, version.schema)
+                    elif is_new:
+                        lineage.record_same(connection, version.id, restored[version.id])
                 for version_id in sorted(self._inputs):
                     connection.execute(
                         tables.run_inputs.insert().values(run_id=self.id, version_id=version_id)
                     )
                 self._save_positions(connection, staged=False)
+                for version_id, told in profiles.items():
+                    profile.keep(connection, version_id, told)
                 for name, writer in self._tables.items():
                     if writer.settings is not None and branch is None:
                         _settle(connection, name, writer.settings)
@@ -822,7 +927,7 @@ class Run:
         name, base = old.asset, self.assets.current(old.asset)
         if base.digest == old.digest:
             return base, {}, False
-        about = self.assets.catalog.asset(name) or {}
+        about = self.assets.catalog.asset(name, told=False) or {}
         said = ("kind", "owner", "description", "grade", "contract")
         number = self.assets.catalog.next_number(name)
         where = {}

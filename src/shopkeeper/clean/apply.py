@@ -17,7 +17,7 @@ import polars as pl
 from shopkeeper.assets import contracts
 from shopkeeper.assets.contracts import Contract
 from shopkeeper.assets.parts import Part, Place
-from shopkeeper.clean import identity
+from shopkeeper.clean import derivations, identity
 from shopkeeper.clean.catalogue import clean_images, clean_items, clean_shops, clean_users
 from shopkeeper.clean.checks import Cleaned, Unaccounted
 from shopkeeper.clean.events import clean_events
@@ -50,21 +50,28 @@ def events_step(context: Context) -> None:
     contract = contract_of(context, "events")
     items = None
     if run.has("clean.items"):
-        found = [run.scan("clean.items").select("item_id", "price_minor")]
+        found = [run.scan("clean.items", columns=["item_id", "price_minor"])]
         if run.has("quarantine.items"):  # a bad price must not drag the item's events along
-            bad = run.scan("quarantine.items").select(pl.col("item_id").str.strip_chars())
+            bad = run.scan("quarantine.items", columns=["item_id"])
+            bad = bad.select(pl.col("item_id").str.strip_chars())
             found.append(bad.drop_nulls().unique())
         items = pl.concat(found, how="diagonal").unique("item_id", keep="first").collect()
         if items.height and run.has("raw.item_writes"):  # what was sold once was no mistake
-            gone = run.scan("raw.item_writes").filter(pl.col("mode") == "delete")
+            gone = run.scan("raw.item_writes", columns=["item_id", "mode"])
+            gone = gone.filter(pl.col("mode") == "delete")
             ids = gone.select("item_id").unique().collect().join(items, on="item_id", how="anti")
             items = pl.concat([items, ids.sort("item_id")], how="diagonal")
     shops = None
     if run.has("clean.shops"):
-        shops = run.scan("clean.shops").select("shop_id").collect()["shop_id"]
+        shops = run.read("clean.shops", columns=["shop_id"])["shop_id"]
     has_time = True
     if run.has("raw.events"):
-        timed = run.scan("raw.events").select(pl.col("ts").is_not_null().any()).collect().item()
+        timed = (
+            run.scan("raw.events", columns=["ts"])
+            .select(pl.col("ts").is_not_null().any())
+            .collect()
+            .item()
+        )
         has_time = bool(timed)
     persons = identity.persons_of(run)
     shared = EventsShared(
@@ -80,7 +87,8 @@ def events_step(context: Context) -> None:
     )
     names = [name for name in ("raw.events", "raw.feedback") if run.has(name)]
     names += [identity.MOVED] * (shared.away.height > 0)
-    tasks = context.buckets(names, range(settings.buckets))
+    tasks = list(context.buckets(names, range(settings.buckets)))
+    derivations.events(run, contract, (identity.IDENTITIES, identity.MOVED))
     account(context, "events", contract, rows, context.each(clean_events_bucket, shared, tasks))
 
 
@@ -157,7 +165,7 @@ def items_step(context: Context) -> None:
     contract = contract_of(context, "items")
     shops = None
     if run.has("clean.shops"):
-        shops = run.scan("clean.shops").select("shop_id").collect()["shop_id"]
+        shops = run.read("clean.shops", columns=["shop_id"])["shop_id"]
     files = run.read("raw.items") if run.has("raw.items") else None
     writes = run.read("raw.item_writes") if run.has("raw.item_writes") else None
     raw = with_writes(files, writes, [column.name for column in contract.columns])
@@ -169,6 +177,7 @@ def items_step(context: Context) -> None:
         now=datetime.now(UTC),
         contract=contract,
     )
+    derivations.items(run, contract)
     write(context, "items", contract, raw.height, [(0, cleaned)])
 
 
@@ -357,6 +366,7 @@ def outputs(context: Context, table: str, contract: Contract) -> Outputs:
         description=f"{table}, checked and repaired",
         grade=grade,
         contract=(contract.name, contract.version),
+        grades={"*": grade} | {column.name: column.grade for column in contract.columns},
     )
     rejected = run.table(
         f"quarantine.{table}", description=f"{table} that broke a rule, whole", grade=grade
@@ -382,6 +392,8 @@ def account(
         for rule, count in part.repaired.items():
             repaired[rule] = repaired.get(rule, 0) + count
         context.progress(part.clean.bucket + 1, buckets, f"bucket {part.clean.bucket + 1}")
+    if clean.name not in run.lineage.said:
+        derivations.table(run, contract)
     kept, quarantined = clean.rows, rejected.rows
     if rows != kept + merged + quarantined:
         raise Unaccounted(

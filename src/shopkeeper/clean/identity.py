@@ -29,6 +29,7 @@ from typing import Any
 import polars as pl
 
 from shopkeeper.assets.buckets import bucket_column
+from shopkeeper.assets.lineage import Derivation
 from shopkeeper.assets.store import Assets, Run
 from shopkeeper.config import IdentityKey, IdentitySettings
 from shopkeeper.engine.steps import Context
@@ -336,9 +337,12 @@ def identity_step(context: Context) -> None:
     buckets = context.settings.buckets
     values = [pl.DataFrame(schema=VALUES)]
     since: dict[str, datetime] = {}
+    named = {key.source.split(".")[1] for key in settings.keys.values()
+             if key.source.startswith("users.")}  # fmt: skip
+    wanted = ["user_id", "registered_at", *sorted(named - {"user_id", "registered_at"}), *STOOD]
     for bucket in range(buckets):
         if run.has("clean.users"):
-            users = run.read("clean.users", buckets=[bucket])
+            users = run.read("clean.users", columns=wanted, buckets=[bucket])
             values.append(key_values(users, settings.keys, "users"))
             known = users.select("user_id", "registered_at").drop_nulls()
             since |= dict(known.iter_rows())
@@ -361,6 +365,9 @@ def identity_step(context: Context) -> None:
         description="why users are, or in spite of it are not, one person: each key two agree on",
         grade=Grade.PERSONAL,
     ).put(_hashed(found.links, salt(context.assets)))
+    keyed = [(name, one) for name, read in run.lineage.read.items() for one in sorted(read)]
+    run.derive(IDENTITIES, Derivation(dict.fromkeys(PERSONS, keyed), keyed))
+    run.derive(LINKS, Derivation(dict.fromkeys(LINK, keyed), keyed))
     _move(context, found.persons)
     outcomes = dict(found.links.unique(["a", "b"]).group_by("outcome").len().iter_rows())
     run.note("persons", found.persons["person"].n_unique())
@@ -375,8 +382,8 @@ def _raw(context: Context, bucket: int) -> Iterable[pl.DataFrame]:
              if key.source.startswith("events.")}  # fmt: skip
     for name in ("raw.events", "raw.feedback"):
         if names and context.run.has(name):
-            columns = ["user_id", *sorted(names - {"user_id"}), "source", "file", "line"]
-            yield context.run.scan(name, buckets=[bucket]).select(columns).collect()
+            columns = ["user_id", *sorted(names - {"user_id"}), *STOOD]
+            yield context.run.read(name, columns=columns, buckets=[bucket])
 
 
 def _move(context: Context, persons: pl.DataFrame) -> None:
@@ -403,6 +410,16 @@ def _move(context: Context, persons: pl.DataFrame) -> None:
             for (to,), part in rows.group_by(there, maintain_order=True):
                 moved.put(part, bucket=int(str(to)))
         context.progress(buckets + bucket + 1, 2 * buckets, f"events of bucket {bucket + 1}")
+    columns = {name: [(source, name) for source in sources] for name in moved.schema or ()}
+    who = [(name, "user_id") for name in sources]
+    columns["origin"] = []
+    who += [
+        (name, one)
+        for name, read in run.lineage.read.items()
+        if name not in sources
+        for one in read
+    ]
+    run.derive(MOVED, Derivation(columns, who, list(columns)))
     run.note("moved_events", moved.rows)
 
 

@@ -114,11 +114,12 @@ def _known(context: Context, contract: Contract) -> dict[str, pl.Series]:
     for column in contract.columns:
         table, _, name = (column.reference or "").partition(".")
         if column.reference and run.has(f"clean.{table}"):
-            ids = [run.scan(f"clean.{table}").select(name)]
+            ids = [run.scan(f"clean.{table}", columns=[name])]
             if table == "items" and run.has(
                 "quarantine.items"
             ):  # a bad price is there all the same
-                ids.append(run.scan("quarantine.items").select(pl.col(name).str.strip_chars()))
+                bad = run.scan("quarantine.items", columns=[name])
+                ids.append(bad.select(pl.col(name).str.strip_chars()))
             made[column.reference] = pl.concat(ids).collect()[name].drop_nulls().unique()
     return made
 

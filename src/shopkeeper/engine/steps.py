@@ -56,10 +56,17 @@ class Context:
                 run.note("retried", again)
             yield done.value
 
-    def buckets(self, names: Sequence[str], buckets: Iterable[int]) -> Iterator[BucketTask]:
-        """A task for each bucket, with the rows that the assets `names` have in it."""
+    def buckets(
+        self, names: Sequence[str], buckets: Iterable[int], columns: Sequence[str] | None = None
+    ) -> Iterator[BucketTask]:
+        """A task for each bucket, with the rows that the assets `names` have in it.
+
+        Args:
+            columns: those that the kernel needs; default: all.
+        """
         for bucket in buckets:
-            yield BucketTask(bucket, {n: self.run.rows(n, buckets=[bucket]) for n in names})
+            rows = {n: self.run.rows(n, columns=columns, buckets=[bucket]) for n in names}
+            yield BucketTask(bucket, rows)
 
     def progress(self, done: float, total: float, text: str) -> None:
         """Tell how far this step is."""

@@ -1,11 +1,12 @@
 """clean tables -> features.items and features.sequences, and both back as arrays for training."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
+from shopkeeper.assets.lineage import Column, Derivation
 from shopkeeper.assets.parts import Part, Place
 from shopkeeper.assets.store import Run
 from shopkeeper.engine.kernels import BucketTask
@@ -15,15 +16,41 @@ from shopkeeper.features.items import ItemTable
 from shopkeeper.features.sequences import Sequences
 from shopkeeper.words import Grade
 
+OF_ITEMS = ("item_id", "category", "brand", "shop_id", "price_minor", "attributes", "title",
+            "title_zh", "description", "updated_at")  # fmt: skip
+OF_EVENTS = ("user_id", "item_id", "kind", "ts", "dwell_ms", "price_minor", "seq")
+
 
 def make_items(context: Context) -> None:
     """clean.items and the items that events name -> features.items."""
     run = context.run
-    seen = run.scan("clean.events").select(pl.col("item_id").unique()).collect()["item_id"]
-    items = run.read("clean.items") if run.has("clean.items") else None
+    named = run.scan("clean.events", columns=["item_id"])
+    seen = named.select(pl.col("item_id").unique()).collect()["item_id"]
+    items = None
+    if run.has("clean.items"):
+        there = context.assets.current("clean.items").schema
+        items = run.read("clean.items", columns=[name for name in OF_ITEMS if name in there])
     made = item_rows(items, seen)
     run.table("features.items", description="tags, numbers and text of every item").put(made)
+    run.derive("features.items", derived_items(run.lineage.read.get("clean.items", ())))
     run.note("items", made.height)
+
+
+def derived_items(there: Collection[str]) -> Derivation:
+    """What of an item goes where in `build.item_rows`; `there`: columns of clean.items that were read."""
+
+    def of(*names: str) -> list[Column]:
+        return [("clean.items", name) for name in names if name in there]
+
+    columns = {
+        "item_id": [("clean.events", "item_id"), *of("item_id")],
+        "tags": of("category", "brand", "shop_id", "attributes"),
+        "names": of("price_minor", "attributes"),
+        "values": of("price_minor", "attributes"),
+        "text": of("title", "title_zh", "description"),
+        "updated_at": of("updated_at"),
+    }
+    return Derivation(columns, columns["item_id"])
 
 
 def make_sequences(context: Context) -> None:
@@ -35,10 +62,15 @@ def make_sequences(context: Context) -> None:
         grade=Grade.PERSONAL,
     )
     shared = SequencesShared(settings.features.kinds, table.place)
-    tasks = context.buckets(["clean.events"], range(settings.buckets))
+    tasks = context.buckets(["clean.events"], range(settings.buckets), columns=OF_EVENTS)
     for part in context.each(make_sequences_bucket, shared, tasks):
         table.take(part)
         context.progress(part.bucket + 1, settings.buckets, f"{table.rows:,} users")
+    told = [name for name in OF_EVENTS if name != "seq"]
+    order = ("user_id", "item_id", "kind", "ts", "seq")
+    run.derive("features.sequences", Derivation(
+        {name: [("clean.events", name)] for name in told}, [("clean.events", name) for name in order]
+    ))  # fmt: skip
     run.note("users", table.rows)
 
 

@@ -15,11 +15,12 @@ MAX_QUERIES = 10_000  # frequent queries offered as suggestions
 def index(context: Context) -> None:
     """The search index over the catalogue."""
     run = context.run
-    ids = run.scan("features.items").select("item_id").collect()["item_id"]
+    ids = run.read("features.items", columns=["item_id"])["item_id"]
     if run.has("raw.item_writes"):  # events still know what was deleted; nobody is to find it
-        ids = ids.filter(~ids.is_in(deleted(run.read("raw.item_writes")).implode()))
+        writes = run.read("raw.item_writes", columns=["item_id", "mode", "seq"])
+        ids = ids.filter(~ids.is_in(deleted(writes).implode()))
     items = known_items(run.read("clean.items"), ids.to_list())
-    events = run.scan("clean.events")
+    events = run.scan("clean.events", columns=["item_id", "kind", "query"])
     wanted = (
         events.filter(pl.col("kind") != Kind.IMPRESSION.value)
         .group_by("item_id")

@@ -33,6 +33,7 @@ from shopkeeper.evaluation.trial import (
 )
 from shopkeeper.features.build import deleted
 from shopkeeper.features.sequences import Examples
+from shopkeeper.features.steps import OF_EVENTS as FEATURES_OF_EVENTS
 from shopkeeper.features.steps import load
 from shopkeeper.recommend.rank import choose_weights
 from shopkeeper.serving import rehearsal, releases
@@ -43,6 +44,7 @@ SHOWN = "shown"  # the pages of SHOWN_EXAMPLES people of the test, after the rul
 CURRENT = "current"  # the same pages under the weights of the release that serves now
 SHOWN_EXAMPLES = 1_000
 DEPTH = 100
+OF_EVENTS = (*FEATURES_OF_EVENTS, "quantity")  # what histories, popularity and buying again need
 
 
 def publish(context: Context) -> None:
@@ -73,7 +75,9 @@ def publish(context: Context) -> None:
         models={name: run.folder(f"models.{name}") for name in names},
         item_table=items,
         items=with_deleted(run, items.vocabulary.ids, taken),
-        events=run.read("clean.events").sort("user_id", "ts", "seq", nulls_last=False),
+        events=run.read("clean.events", columns=OF_EVENTS).sort(
+            "user_id", "ts", "seq", nulls_last=False
+        ),
         search=run.folder("indexes.search") if run.has("indexes.search") else None,
         weights=weights,
         constant=constant,
@@ -169,7 +173,8 @@ def with_deleted(run: Run, ids: Sequence[str], taken: int) -> pl.DataFrame:
     items = run.read("clean.items").with_columns(alive=True)
     if not run.has("raw.item_writes"):
         return items
-    gone = deleted(run.read("raw.item_writes").filter(pl.col("seq") <= taken))
+    writes = run.read("raw.item_writes", columns=["item_id", "mode", "seq"])
+    gone = deleted(writes.filter(pl.col("seq") <= taken))
     known = pl.DataFrame({"item_id": ids}, schema={"item_id": pl.String})
     known = known.filter(pl.col("item_id").is_in(gone.implode()))
     known = known.join(items, on="item_id", how="anti").with_columns(alive=False)
@@ -180,7 +185,8 @@ def opted_out(run: Run) -> list[str]:
     """Users who switched personalisation off."""
     if not run.has("clean.users"):
         return []
-    users = run.scan("clean.users").filter(~pl.col("personalisation").fill_null(True))
+    users = run.scan("clean.users", columns=["user_id", "personalisation"])
+    users = users.filter(~pl.col("personalisation").fill_null(True))
     told = users.select("user_id").collect()["user_id"].to_list()
     return members(persons_of(run), told)  # one no is the no of the whole person
 
