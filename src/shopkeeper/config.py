@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from shopkeeper.errors import InputError, NotFound
-from shopkeeper.words import KIND_CODES
+from shopkeeper.words import KIND_CODES, WHOLE_FILES
 
 TableName = Literal[
     "events",
@@ -89,7 +89,8 @@ class Signature(Section):
     timestamp_header: str = "webhook-timestamp"
     """seconds since 1970; "" where the sender has none, then only the id stops a replay"""
     id_header: str = "webhook-id"
-    """the delivery's own id: the same one again changes nothing; "" : the digest of its content"""
+    """the delivery's own id, where {id} is signed: the same one again changes nothing. Where it is
+    not, the digest of what was signed takes its place"""
     window_seconds: float = Field(300.0, gt=0)
     """a timestamp that is further from now is refused: an old delivery may be a replayed one"""
 
@@ -105,7 +106,7 @@ class Signature(Section):
         if "{body}" not in self.signed:
             raise ValueError("`signed` must hold {body}: what is not signed could be anybody's")
         for part, header in (("{timestamp}", self.timestamp_header), ("{id}", self.id_header)):
-            if (part in self.signed) and not header:
+            if part in self.signed and not header:
                 raise ValueError(f"`signed` holds {part}, and no header is named that brings it")
         if self.timestamp_header and "{timestamp}" not in self.signed:
             raise ValueError(
@@ -215,6 +216,8 @@ def _check_stream(source: Source) -> None:
         secret = re.search(r"password|secret|\.pem$|oauthbearer\.config", name)
         if secret and not FROM_ENVIRONMENT.fullmatch(value):
             raise ValueError(f'options."{name}" holds a secret; write "${{NAME}}" and export NAME')
+    if source.table in WHOLE_FILES:
+        raise ValueError(f"{source.table} are whole files and come from a folder, by `path`")
     if source.path:
         raise ValueError(f'a source with format = "{form}" has no `path`')
 
@@ -476,6 +479,19 @@ class Settings(Section):
     @classmethod
     def _known_zone(cls, value: str) -> str:
         known_zone(value)
+        return value
+
+    @field_validator("sources")
+    @classmethod
+    def _one_signature(cls, value: tuple[Source, ...]) -> tuple[Source, ...]:
+        known: dict[str, Signature | None] = {}
+        for source in value:
+            if source.format == "webhook" and not source.skip:
+                name = str(source.stream)
+                if known.setdefault(name, source.signature) != source.signature:
+                    raise ValueError(
+                        f"two blocks of the webhook {name!r} have different signatures"
+                    )
         return value
 
 

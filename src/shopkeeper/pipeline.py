@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from shopkeeper.analysis import promises
 from shopkeeper.analysis import steps as reports
 from shopkeeper.assets import contracts
-from shopkeeper.clean import apply, identity, kinds
+from shopkeeper.clean import apply, identity, kinds, repairs
 from shopkeeper.collect.land import land
 from shopkeeper.config import Settings
 from shopkeeper.engine.steps import Step
@@ -22,7 +23,8 @@ from shopkeeper.evaluation.trial import asset_name, run_trial
 from shopkeeper.features.steps import make_items, make_sequences
 from shopkeeper.models.registry import source_digest
 from shopkeeper.search.step import index
-from shopkeeper.serving.feedback import land_events, land_items
+from shopkeeper.serving import loop
+from shopkeeper.serving.feedback import land_answers, land_events, land_items
 from shopkeeper.serving.publish import publish
 from shopkeeper.words import CORE, KINDS
 
@@ -37,6 +39,7 @@ def steps(settings: Settings, also: Sequence[str] = ()) -> tuple[Step, ...]:
     return (
         *(_collect(table) for table in ("events", "shops", "items", "users", "images", *more)),
         Step("collect.feedback", (), ("raw.feedback",), land_events, outside=True),
+        Step("collect.answers", (), ("raw.answers",), land_answers, outside=True),
         Step("collect.item_writes", ("raw.items",), ("raw.item_writes",), land_items, outside=True),
         _clean("shops", apply.shops_step),
         _clean("items", apply.items_step, ("raw.item_writes", "clean.shops"), needs=()),
@@ -53,6 +56,10 @@ def steps(settings: Settings, also: Sequence[str] = ()) -> tuple[Step, ...]:
         Step(
             "features.sequences", ("clean.events",), ("features.sequences",),
             make_sequences, lambda s, _: {"kinds": s.features.kinds}, needs=("clean.events",),
+        ),
+        Step(
+            "quality.loop", loop.READS, (loop.ASSET,),
+            loop.check_loop, lambda s, _: {"loop": s.loop}, needs=("clean.events", "features.sequences"),
         ),
         *(_train(spelling) for spelling in settings.models),
         Step(
@@ -74,14 +81,17 @@ def _collect(table: str) -> Step:
 
 
 def _clean(table: str, work: Any, also: tuple[str, ...] = (), needs: Any = None) -> Step:
-    reads = (f"raw.{table}", *also)
+    reads = (f"raw.{table}", *also, repairs.name_of(table))
     makes = (f"clean.{table}", f"quarantine.{table}", f"quality.{table}")
     needs = (f"raw.{table}",) if needs is None else needs
 
     def parameters(settings: Settings, folder: Path) -> Mapping[str, Any]:
         return {"clean": settings.clean, "contract": contracts.digest(folder, table)}
 
-    return Step(f"clean.{table}", reads, makes, work, parameters, needs)
+    check, watch = partial(promises.check, table=table), partial(promises.watch, table=table)
+    return Step(
+        f"clean.{table}", reads, makes, work, parameters, needs, check=check, watch=watch
+    )
 
 
 def _kind(table: str, there: Sequence[str]) -> Step:

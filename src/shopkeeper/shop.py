@@ -35,7 +35,7 @@ from shopkeeper.engine.steps import Outcome, Report, Step, run_steps, select, si
 from shopkeeper.errors import Conflict, InputError, NotFound, NotReady
 from shopkeeper.governance.access import OWNER
 from shopkeeper.models import registry
-from shopkeeper.serving import releases
+from shopkeeper.serving import loop, releases
 from shopkeeper.serving.service import Service
 from shopkeeper.words import KINDS, TABLES, VISIT, Purpose
 
@@ -526,6 +526,17 @@ class Shop:
                     }
                 )
         return told
+
+    def loop_quality(self) -> list[dict[str, Any]]:
+        """Is what comes back from serving fit to learn from: every check, worst first, with its history.
+
+        Returns:
+            [{"check", "level", "value", "low", "high", "wanted", "reason", "detail", "at", "history":
+            [{"at", "level", "value"}]}]; no rows before the first run
+        """
+        if not self.assets.exists(loop.ASSET):
+            return []
+        return loop.told(self.assets.read(loop.ASSET, by=OWNER, purpose=Purpose.ANALYSE))
 
     def quarantine(self) -> list[dict[str, Any]]:
         """Quarantined rows by table and rule: count, and where the first one stands."""

@@ -8,18 +8,17 @@ theta_k depends on the place alone, gamma on the context alone: whatever decides
 item is (a query and an item, say). Only theta's ratios can be known, so the curve is told relative
 to its first place: 1 there, 0.5 where half as many look. Clicks weighed by 1 / theta are unbiased.
 
-Two ways to learn it, neither of which disturbs anybody:
+Both ways to learn it need contexts that stood at several places (rankings changed, a slot explored),
+and neither disturbs anybody; places that no such context links cannot be compared and are left out:
 
-    harvest   contexts that stood at several places (rankings changed, a slot explored) are natural
-              experiments. All pairs of places are used at once: given a context's clicks, where they
-              fell says theta, and gamma cancels out, so there is none to estimate and none to get
-              wrong. Idea: Agarwal et al., "Estimating Position Bias without Intrusive Interventions",
+    harvest   those contexts are natural experiments. All pairs of places are used at once: given a
+              context's clicks, where they fell says theta, and gamma cancels out, so there is none
+              to estimate and none to get wrong, however many contexts there are. Idea: Agarwal et al., "Estimating Position Bias without Intrusive Interventions",
               WSDM 2019 (AllPairs); unlike the paper, the pairs' likelihood is the conditional one of
               fixed effects (Wooldridge, "Distribution-Free Estimation of Some Nonlinear Panel Data
               Models", Journal of Econometrics 1999), which is concave, without weights to choose.
     em        regression-EM: examination and relevance by turns. The regression is the mean of the
-              context, so it needs contexts coarse enough to be met again (item and score class).
-              Wang et al., "Position Bias Estimation for Unbiased Learning to Rank in Personal
+              context, so it needs contexts that are met often. Wang et al., "Position Bias Estimation for Unbiased Learning to Rank in Personal
               Search", WSDM 2018. Relevance is not shrunk to its mean: the better stands higher, so
               shrinking makes the curve steeper than it is (by 0.04 in this file's test).
 
@@ -41,11 +40,10 @@ from shopkeeper.evaluation.metrics import gini
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-Method = Literal["auto", "harvest", "em"]
+Method = Literal["harvest", "em"]
 PLACES = 20  # of a list that are looked at
 DRAWS = 200
 CONFIDENCE = 0.95
-CLICKS = 100  # on contexts that moved, from which on harvesting is trusted by "auto"
 ROUNDS = 200  # of a search at most
 WHISPER = 0.1  # looks that a context's relevance begins with
 NEAR = 1e-5  # a smaller change of the curve ends a search
@@ -119,7 +117,7 @@ class _Cells:
 def estimate(
     log: pl.DataFrame,
     *,
-    method: Method = "auto",
+    method: Method = "harvest",
     places: int = PLACES,
     draws: int = DRAWS,
     seed: int = 0,
@@ -129,7 +127,6 @@ def estimate(
     Args:
         log: a row an item of an answer: answer_id, context (text; what decides relevance), position
             (from 1), clicked (bool); optional `cluster` (text) to resample by instead of answers.
-        method: "auto" harvests where contexts that moved have `CLICKS` clicks, else EM.
         places: of a list; deeper ones are left out.
         draws: of the bootstrap; 0 for no intervals (NaN).
     Raises:
@@ -148,18 +145,13 @@ def estimate(
         )
     cells = _cells(kept)
     shown, clicks = cells.tables()
-    how = method
-    if how == "auto":
-        moved = (shown > 0).sum(axis=1) > 1
-        how = "harvest" if clicks[moved].sum() >= CLICKS else "em"
-    known = _comparable(shown, clicks) if how == "harvest" else clicks.sum(axis=0) > 0
+    known = _comparable(shown, clicks)
     if known.sum() < 2:
         raise NotReady(
-            "clicks fell at places that nothing compares",
-            where=f"examination by {how}",
+            "no clicked context stood at two places, so nothing compares places",
             next="let more answers be logged; exploration ([serving] exploration) compares places",
         )
-    fit = _harvest if how == "harvest" else _em
+    fit = _harvest if method == "harvest" else _em
     curve = fit(shown[:, known], clicks[:, known], None)
     rng = np.random.default_rng(seed)
     drawn = np.full((draws, int(known.sum())), np.nan)
@@ -180,7 +172,7 @@ def estimate(
         high=bounds[1],
         shown=shown.sum(axis=0).astype(np.int64)[known],
         clicks=clicks.sum(axis=0).astype(np.int64)[known],
-        method=how,
+        method=method,
         answers=kept["answer_id"].n_unique(),
     )
 
@@ -189,30 +181,27 @@ def exposures(answers: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     """What `estimate` reads, of logged answers and the events that followed.
 
     Args:
-        answers: answer_id, kind, query, items, positions (lists of one length), and optional scores.
+        answers: answer_id, user_id, query, explored (place from 0, or null), items, positions (lists of
+            one length).
         events: answer_id, item_id; each says that the item of the answer was clicked. Impressions
             are no clicks and are not to be among them.
     Returns:
         answer_id, item_id, position, context, clicked. The context of a search is its words and the
-        item; of a recommendation the item and the fifth that its score is in among all scores.
+        item, of a recommendation the user and the item: the same person's interest at two places.
+        What exploration showed is one context: any item, at any place, is as likely as another.
     """
-    lists = ["items", "positions", *(["scores"] if "scores" in answers.columns else [])]
-    flat = answers.select("answer_id", "kind", "query", *lists).explode(lists)
+    lists = ["items", "positions"]
+    flat = answers.select("answer_id", "user_id", "query", "explored", *lists).explode(lists)
     flat = flat.rename({"items": "item_id", "positions": "position"}).drop_nulls("item_id")
     flat = flat.unique(["answer_id", "item_id"], keep="first", maintain_order=True)
     hits = events.select("answer_id", "item_id").drop_nulls().unique()
     flat = flat.join(
         hits.with_columns(clicked=True), on=["answer_id", "item_id"], how="left"
     ).with_columns(pl.col("clicked").fill_null(False))
-    fifth = pl.lit("")
-    if "scores" in flat.columns:
-        rank = pl.col("scores").rank("average").over("kind")
-        fifth = (5 * rank / pl.len().over("kind")).ceil().cast(pl.Int32).cast(pl.String)
-    context = (
-        pl.when(pl.col("query").is_not_null())
-        .then(pl.concat_str(pl.lit("q:"), "query", pl.lit("\t"), "item_id"))
-        .otherwise(pl.concat_str(pl.lit("r:"), "item_id", pl.lit("\t"), fifth.fill_null("")))
-    )
+    asked = pl.when(pl.col("query").is_null()).then(pl.format("u:{}", "user_id"))
+    own = pl.concat_str(asked.otherwise(pl.format("q:{}", "query")), pl.lit("\t"), "item_id")
+    drawn = pl.col("position") == pl.col("explored") + 1
+    context = pl.when(drawn).then(pl.lit("explored")).otherwise(own)
     return flat.select("answer_id", "item_id", "position", context.alias("context"), "clicked")
 
 

@@ -2,6 +2,7 @@
 in the same transaction as the rows."""
 
 import json
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -17,8 +18,13 @@ EVENT_LOG = "events.db"  # below store/online
 ITEM_LOG = "items.db"
 ANSWER_LOG = "answers.db"
 LIVE = "live"
-MAPPING = {"raw.feedback": "2", "raw.item_writes": "2"}  # changes when logs become other rows
+MAPPING = {
+    "raw.feedback": "2",
+    "raw.item_writes": "2",
+    "raw.answers": "1",
+}  # changes when logs become other rows
 BATCH = 200_000
+ANSWERS = 5_000  # read at a time: each holds its candidates and their scores
 
 WRITES = pl.Schema(
     {
@@ -31,6 +37,25 @@ WRITES = pl.Schema(
         "seq": pl.Int64,
     }
 )
+
+_ANSWER: dict[str, pl.DataType | type[pl.DataType]] = {
+    "answer_id": pl.String,
+    "user_id": pl.String,  # of a visitor who is nobody's user yet: the visit
+    "session_id": pl.String,
+    "kind": pl.String,  # search | recommend
+    "scene": pl.String,
+    "query": pl.String,
+    "release": pl.String,
+    "degraded": pl.Boolean,
+    "explored": pl.Int64,  # the slot (from 0) that showed something unranked
+    "received": pl.Datetime("us", "UTC"),
+    "items": pl.List(pl.String),
+    "positions": pl.List(pl.Int64),  # from 1
+    "propensity": pl.List(pl.Float64),
+    "scores": pl.List(pl.Float64),
+    "seq": pl.Int64,
+}
+SHOWN = pl.Schema(_ANSWER)
 
 
 def land_events(context: Context) -> None:
@@ -80,6 +105,62 @@ def land_events(context: Context) -> None:
     rows.notes = {"seq": after}
     run.position(rows, LIVE, EVENT_LOG, {"seq": after})
     run.note("rows", taken)
+
+
+def land_answers(context: Context) -> None:
+    """Logged answers -> raw.answers: what was shown to whom, and where. They stay when the log, which
+    keeps the candidates as well, has forgotten them; so they are never read anew."""
+    path = context.folder / "store" / "online" / ANSWER_LOG
+    if not path.exists():
+        return
+    run = context.run
+    mapping = MAPPING["raw.answers"]
+    known, anew = context.assets.catalog.positions("raw.answers", mapping)
+    after = 0 if anew else _last(known)
+    rows = run.table(
+        "raw.answers",
+        "replace" if anew else "append",
+        description="answers that were served: what was shown to whom, and where",
+        grade=Grade.PERSONAL,
+    )
+    rows.settings = mapping
+    rows.put(pl.DataFrame(schema=SHOWN))
+    taken = 0
+    log = AnswerLog(path)
+    try:
+        while batch := log.read(after, ANSWERS):
+            frame = pl.DataFrame([_shown(answer) for answer in batch], schema=SHOWN, orient="row")
+            put_by_user(rows, frame, context.settings.buckets)
+            after = batch[-1]["seq"]
+            taken += len(batch)
+    finally:
+        log.close()
+    rows.notes = {"seq": after}
+    run.position(rows, LIVE, ANSWER_LOG, {"seq": after})
+    run.note("rows", taken)
+
+
+def _shown(answer: dict[str, Any]) -> tuple[Any, ...]:
+    """A logged answer as a row of `SHOWN`."""
+    asked = answer["request"]
+    session = asked.get("session_id")
+    return (
+        answer["answer_id"],
+        asked.get("user_id") or f"{VISIT}{session or ''}",
+        session,
+        answer["kind"],
+        asked.get("scene"),
+        asked.get("query"),
+        answer["release"],
+        answer["degraded"],
+        answer.get("policy", {}).get("explored"),
+        datetime.fromisoformat(answer["received"]),
+        answer["items"],
+        answer["positions"],
+        answer["propensity"],
+        answer["scores"],
+        answer["seq"],
+    )
 
 
 def _as_joined_before(events: pl.DataFrame, before: pl.LazyFrame) -> pl.DataFrame:

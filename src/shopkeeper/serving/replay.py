@@ -9,6 +9,7 @@ import numpy as np
 from shopkeeper.config import Settings
 from shopkeeper.errors import NotFound, NotReady
 from shopkeeper.evaluation.replay import Computed, Report, from_log, replay
+from shopkeeper.features.sequences import Sequences
 from shopkeeper.models.protocol import Progress, no_progress
 from shopkeeper.serving import pages
 from shopkeeper.serving.answers import AnswerLog
@@ -17,7 +18,7 @@ from shopkeeper.serving.live import rules
 from shopkeeper.serving.pages import NEAR, Request
 from shopkeeper.serving.releases import Release
 from shopkeeper.serving.service import readable
-from shopkeeper.serving.state import STRANGER, Histories, digest, features
+from shopkeeper.serving.state import STRANGER, Histories, History, digest, features
 
 PAGE = 1_000
 
@@ -33,35 +34,50 @@ class Replayer:
 
     def recompute(self, answer: dict[str, Any]) -> Computed | None:
         """Features and scores of a logged answer; None where its release is gone."""
+        asked = self._asked(answer)
+        if asked is None:
+            return None
+        release, request, history, whole = asked
+        catalogue = release.catalogue
+        index, width = catalogue.index, catalogue.model_items
+        items = answer["candidates"]["item_ids"]
+        rows = np.array([index.get(item, width) for item in items])
+        known = rows < width
+        scores = {}
+        for name in answer["candidates"]["models"]:
+            before = whole
+            if name.endswith(NEAR):
+                anchors = pages.anchors_of(catalogue, request, history)
+                near = [row for row in anchors if row < width]
+                before = pages.near_history(catalogue, request, near)
+            values = release.models[name.removesuffix(NEAR)].scores(before)[0]
+            said = known & np.isfinite(values[np.minimum(rows, width - 1)])  # as `readable` has it
+            kept = [item for item, there in zip(items, said, strict=True) if there]
+            scores[name] = kept, values[rows[said]].tolist()
+        return Computed(digest(whole), scores)
+
+    def history(self, answer: dict[str, Any]) -> tuple[Release, Sequences] | None:
+        """The release that answered and the history as its models saw it; None where it is gone."""
+        asked = self._asked(answer)
+        return None if asked is None else (asked[0], asked[3])
+
+    def _asked(self, answer: dict[str, Any]) -> tuple[Release, Request, History, Sequences] | None:
         opened = self._release(answer["release"])
         if opened is None:
             return None
         release, histories = opened
         request = Request.from_log(answer["request"])
-        catalogue = release.catalogue
-        index, width = catalogue.index, catalogue.model_items
         history = request.given()
         if request.user_id in release.opted_out:
             history = STRANGER
         elif history is None:
             version = (answer["state"][0], answer["state"][1])
             history = histories.at(request.user_id, request.session_id, version)
-        whole = features(history.acts, index, width, histories.rules.limit)
-        items = answer["candidates"]["item_ids"]
-        rows = np.array([index.get(item, width) for item in items])
-        known = rows < width
-        scores = {}
-        for name in answer["candidates"]["models"]:
-            asked = whole
-            if name.endswith(NEAR):
-                anchors = pages.anchors_of(catalogue, request, history)
-                near = [row for row in anchors if row < width]
-                asked = pages.near_history(catalogue, request, near)
-            values = release.models[name.removesuffix(NEAR)].scores(asked)[0]
-            said = known & np.isfinite(values[np.minimum(rows, width - 1)])  # as `readable` has it
-            kept = [item for item, there in zip(items, said, strict=True) if there]
-            scores[name] = kept, values[rows[said]].tolist()
-        return Computed(digest(whole), scores)
+        catalogue = release.catalogue
+        whole = features(
+            history.acts, catalogue.index, catalogue.model_items, histories.rules.limit
+        )
+        return release, request, history, whole
 
     def _release(self, name: str) -> tuple[Release, Histories] | None:
         if name not in self._open:
