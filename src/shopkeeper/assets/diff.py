@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from shopkeeper.assets import contracts
+from shopkeeper.assets.about import said, stricter
 from shopkeeper.assets.catalog import Version
 from shopkeeper.assets.lake import DataFile
 from shopkeeper.assets.profile import OPEN
@@ -152,7 +153,10 @@ def _keys(assets: "Assets", name: str, both: list[str], keys: Sequence[str] | No
 
 
 def column_grades(assets: "Assets", name: str, columns: Sequence[str]) -> dict[str, Grade]:
-    """The grade of each column: its contract's; that of the asset where no contract knows it."""
+    """The grade of each column: its contract's; that of the asset where no contract knows it.
+
+    What people said of a column, or of the asset as a whole, counts where it is stricter.
+    """
     about = assets.catalog.asset(name)
     default = Grade(about["grade"]) if about else Grade.SENSITIVE
     table = (about["contract"] if about else None) or name.partition(".")[2]
@@ -160,7 +164,12 @@ def column_grades(assets: "Assets", name: str, columns: Sequence[str]) -> dict[s
     if table in TABLES:
         contract = contracts.load(assets.root.parent)[table]
         known = {column.name: column.grade for column in contract.columns}
-    return {column: known.get(column, default) for column in columns}
+    told = said(assets.catalog, name)
+    whole = told.get("", {}).get("grade")
+    return {
+        column: stricter(known.get(column, default), whole, told.get(column, {}).get("grade"))
+        for column in columns
+    }
 
 
 @dataclass

@@ -18,11 +18,16 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
+import sqlalchemy as sa
 
+from shopkeeper.assets.schema import profiles
 from shopkeeper.words import Grade
+
+if TYPE_CHECKING:
+    from shopkeeper.assets.catalog import Catalog
 
 SAMPLE = 20_000  # rows of a part that are looked at one by one, at least
 SMALLEST = 1024  # hashes that are kept of a column
@@ -33,6 +38,8 @@ SHOWN_VALUES = 10
 EXAMPLES = 5
 TEXT = 80  # characters of a value
 OPEN = (Grade.PUBLIC, Grade.INTERNAL)
+_ORDER = list(Grade)
+_HIDDEN = {"min": None, "max": None, "mean": None, "histogram": None, "bins": None}
 _ALL = 2**64
 _LOG = 4  # logarithmic bins of one doubling
 _CROWDED = 0.75  # share of rows in one of the equal bins from which logarithmic ones say more
@@ -45,14 +52,14 @@ def profile_part(frame: pl.DataFrame, grades: Mapping[str, Grade]) -> Part:
 
     Args:
         frame: the rows; hidden columns are looked at only to count.
-        grades: of each column; a column without one counts as sensitive.
+        grades: of each column; "*" of all others, which count as sensitive without it.
     """
     every = max(1, frame.height // SAMPLE)
     sample = frame.gather_every(every)
     exact = _exact(frame, grades)
     columns = {}
     for name, kind in frame.schema.items():
-        grade = grades.get(name, Grade.SENSITIVE)
+        grade = _grade(grades, name)
         column: Part = {"type": str(kind), "grade": str(grade), "nulls": exact[name]["nulls"]}
         if not _nested(kind):
             column["hashes"] = _smallest(frame[name])
@@ -106,7 +113,41 @@ def rebinned(bins: Sequence[Mapping[str, Any]]) -> list[dict[int, int]]:
     ]
 
 
+def masked(told: dict[str, Any], grades: Mapping[str, Grade]) -> dict[str, Any]:
+    """A profile without values of columns that are hidden by now."""
+    columns = []
+    for column in told["columns"]:
+        grade = max(_grade(grades, column["column"]), Grade(column["grade"]), key=_ORDER.index)
+        column = {**column, "grade": str(grade)}
+        columns.append(column if grade in OPEN else column | _HIDDEN | {"top": [], "examples": []})
+    return {**told, "columns": columns}
+
+
+# in the catalogue
+
+
+def keep(connection: sa.Connection, version_id: str, told: dict[str, Any]) -> None:
+    """Store the profile of a version beside it; one that is there stays."""
+    known = sa.select(profiles.c.version_id).where(profiles.c.version_id == version_id)
+    if connection.execute(known).first() is None:
+        at = datetime.now(UTC).isoformat(timespec="microseconds")
+        row = {"version_id": version_id, "profile": told, "created_at": at}
+        connection.execute(profiles.insert().values(row))
+
+
+def kept(catalog: "Catalog", version_id: str) -> dict[str, Any] | None:
+    """The profile of a version as it was stored, or None."""
+    query = sa.select(profiles.c.profile).where(profiles.c.version_id == version_id)
+    with catalog.reader.connect() as connection:
+        found: dict[str, Any] | None = connection.execute(query).scalar()
+    return found
+
+
 # of one part
+
+
+def _grade(grades: Mapping[str, Grade], name: str) -> Grade:
+    return grades.get(name, grades.get("*", Grade.SENSITIVE))
 
 
 def _nested(kind: pl.DataType) -> bool:
@@ -134,7 +175,7 @@ def _exact(frame: pl.DataFrame, grades: Mapping[str, Grade]) -> dict[str, Part]:
     asked: dict[str, pl.Expr] = {}
     for at, (name, kind) in enumerate(frame.schema.items()):
         asked[f"{at} nulls"] = pl.col(name).null_count()
-        if grades.get(name, Grade.SENSITIVE) not in OPEN or _nested(kind):
+        if _grade(grades, name) not in OPEN or _nested(kind):
             continue
         if _numeric(kind):
             value = _whole(name, kind)
@@ -253,7 +294,7 @@ def _key(value: Any) -> str:
 def _merge_columns(columns: Sequence[tuple[Part | None, int]]) -> Part:
     """One column of several parts, of which some may lack it: there it is null in every row."""
     there = [column for column, _ in columns if column is not None]
-    grade = max((Grade(column["grade"]) for column in there), key=list(Grade).index)
+    grade = max((Grade(column["grade"]) for column in there), key=_ORDER.index)
     merged: Part = {"type": there[0]["type"], "grade": str(grade)}
     if any(column["type"] != there[0]["type"] for column in there):
         merged["type"] = " | ".join(sorted({column["type"] for column in there}))

@@ -609,6 +609,18 @@ class Run:
         self._inputs.add(found.id)
         return found
 
+    def writes(self, name: str) -> bool:
+        """Whether this run has put rows into a table, or none on purpose."""
+        return name in self._tables and self._tables[name].schema is not None
+
+    def written(self, name: str) -> pl.LazyFrame:
+        """The rows that a table will hold once the block ends; nobody else sees them yet."""
+        writer = self._tables[name]
+        assert writer.schema is not None
+        files = [*self._kept(writer, self.assets.catalog.current(name)), *writer.files]
+        columns = {column: str(kind) for column, kind in writer.schema.items()}
+        return Rows(writer.store.root, name, tuple(files), columns).scan()
+
     def table(self, name: str, mode: Mode = "replace", **about: Any) -> TableWriter:
         """The writer of an output table.
 
@@ -828,11 +840,7 @@ class Run:
 
     def _commit_table(self, name: str, writer: TableWriter) -> tuple[Version, dict[str, Any], bool]:
         base = self.assets.catalog.current(name)
-        old: list[DataFile] = []
-        if base is not None and base.is_table and writer.mode != "replace":
-            old = self.assets._data_files(base)
-            if writer.mode == "buckets":
-                old = [file for file in old if file.bucket not in writer.emptied]
+        old = self._kept(writer, base)
         schema = writer.schema
         if schema is None:
             if base is None:
@@ -869,6 +877,13 @@ class Run:
             **where,
         )
         return version, about, True
+
+    def _kept(self, writer: TableWriter, base: Version | None) -> list[DataFile]:
+        """Data files of the version before that stay in the table."""
+        if base is None or not base.is_table or writer.mode == "replace":
+            return []
+        old = self.assets._data_files(base)
+        return old if writer.mode == "append" else [f for f in old if f.bucket not in writer.emptied]
 
     def _store_table(
         self, name: str, target: list[DataFile], schema: pl.Schema, number: int, digest: str
