@@ -9,7 +9,7 @@ from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from shopkeeper.api import answers, data, events, failures, health, items, pages
+from shopkeeper.api import answers, data, events, failures, health, hooks, items, pages
 from shopkeeper.api.bodies import REQUEST_BODIES, ErrorOut
 from shopkeeper.api.doors import keeper, visitor
 from shopkeeper.api.edge import Edge
@@ -27,6 +27,7 @@ from shopkeeper.console import (
     storefront,
 )
 from shopkeeper.governance.clients import LOOPBACK, Clients
+from shopkeeper.serving.hooks import Hooks
 from shopkeeper.shop import Shop
 
 PREFIX = "/v1"
@@ -56,9 +57,10 @@ def create_app(
     gauges = Gauges()
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         shop.close()
+        app.state.hooks.close()
         clients.close()
 
     app = FastAPI(
@@ -73,6 +75,7 @@ def create_app(
     )
     app.state.shop = shop
     app.state.clients = clients
+    app.state.hooks = Hooks(shop.folder, shop.settings)
     app.state.gauges = gauges
     app.state.loopback = host in LOOPBACK
     app.add_middleware(Edge, gauges=gauges, clients=clients, log_requests=log_requests)
@@ -82,7 +85,7 @@ def create_app(
         "5XX": {"model": ErrorOut, "description": "We, or a step before us, have to"},
     }
     # answers before items: /items/{id}/similar is also the form of /items/{id}
-    for part in (events, answers, items, data):
+    for part in (events, answers, items, data, hooks):
         app.include_router(part.router, prefix=PREFIX, responses=problems)
     app.include_router(health.router)
     app.include_router(pages.door)

@@ -14,6 +14,14 @@ Read = TypeVar("Read")
 
 async def body_of(request: Request, form: TypeAdapter[Read]) -> Read:
     """The body as `form`. InputError names the place; a body over the limit is not read further."""
+    try:
+        return form.validate_json(await bytes_of(request))
+    except ValidationError as error:
+        raise invalid_body(error) from None
+
+
+async def bytes_of(request: Request) -> bytes:
+    """The body as it came; over the limit it is not read further."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
         raise too_large()
@@ -22,10 +30,7 @@ async def body_of(request: Request, form: TypeAdapter[Read]) -> Read:
         parts += part
         if len(parts) > MAX_BODY_BYTES:
             raise too_large()
-    try:
-        return form.validate_json(bytes(parts))
-    except ValidationError as error:
-        raise invalid_body(error) from None
+    return bytes(parts)
 
 
 def too_large() -> HTTPException:
