@@ -89,9 +89,7 @@ def _clean(table: str, work: Any, also: tuple[str, ...] = (), needs: Any = None)
         return {"clean": settings.clean, "contract": contracts.digest(folder, table)}
 
     check, watch = partial(promises.check, table=table), partial(promises.watch, table=table)
-    return Step(
-        f"clean.{table}", reads, makes, work, parameters, needs, check=check, watch=watch
-    )
+    return Step(f"clean.{table}", reads, makes, work, parameters, needs, check=check, watch=watch)
 
 
 def _kind(table: str, there: Sequence[str]) -> Step:

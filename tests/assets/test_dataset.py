@@ -30,7 +30,7 @@ def test_each_promise_has_a_name_and_says_what_is_wanted() -> None:
         f"{{{OURS} {{check: volume, maxFallPercent: 20}}}}",
     )
     assert [(rule.name, rule.severity, rule.wanted) for rule in made.checks] == [
-        ("unique:shop_id", "error", "0"),
+        ("key:shop_id", "error", "0"),
         ("rows", "warning", "between 1 and 5"),
         ("sql:no_ghosts", "error", "0"),
         ("volume", "error", "at most 20 % fewer and inf % more rows than before"),

@@ -111,9 +111,9 @@ def test_few_rows_say_nothing_of_a_distribution() -> None:
 def test_sql_answers_one_value_and_a_text_of_it_is_not_repeated() -> None:
     asked = rule("sql", query="SELECT …")
     frame = pl.DataFrame({"a": range(10)})
-    found = one(asked, frame, ask=lambda query: 3)
+    found = one(asked, frame, ask=lambda rule: 3)
     assert (found.level, found.count, found.said) == ("FAIL", 3, "3, wanted 0")
-    secret = one(asked, frame, ask=lambda query: "ada@example.com")
+    secret = one(asked, frame, ask=lambda rule: "ada@example.com")
     assert secret.level == "FAIL"
     assert "ada" not in secret.said
 

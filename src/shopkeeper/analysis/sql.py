@@ -23,7 +23,7 @@ import polars as pl
 from shopkeeper.analysis.arrow import Answered, Lazy
 from shopkeeper.assets.store import Assets
 from shopkeeper.errors import InputError
-from shopkeeper.governance.access import Principal
+from shopkeeper.governance.access import Principal, check_read
 from shopkeeper.words import Purpose
 
 FUNCTIONS = ("range", "generate_series", "unnest")  # in FROM; all others reach beyond assets
@@ -109,10 +109,12 @@ def query(
     by: Principal,
     limits: Limits | None = None,
     timezone: str = "UTC",
+    instead: Mapping[str, pl.LazyFrame] | None = None,
 ) -> Result:
     """Run one SELECT.
 
     Args:
+        instead: asset -> rows that stand for its current version: what a run is about to commit.
         timezone: the shop's, in which `date_trunc`, `::date` and the like cut instants.
     Raises:
         InputError: no single SELECT, an unknown table or column, a mistake (with its place), or more
@@ -124,8 +126,9 @@ def query(
     with _Session(sql, limits, timezone) as session:
         tree = session.parse()
         tables = _tables(tree)
-        _known(assets, tables)
-        read = [session.hand_out(assets, by, *table, _wanted(tree)) for table in tables]
+        _known(assets, tables, instead or {})
+        wanted = _wanted(tree)
+        read = [session.hand_out(assets, by, *table, wanted, instead or {}) for table in tables]
         frame, types = session.answer()
     cut = frame.height > limits.rows
     ids = tuple(dict.fromkeys(read))
@@ -200,11 +203,22 @@ class _Session:
         return tree
 
     def hand_out(
-        self, assets: Assets, by: Principal, schema: str, table: str, words: set[str] | None
+        self,
+        assets: Assets,
+        by: Principal,
+        schema: str,
+        table: str,
+        words: set[str] | None,
+        instead: Mapping[str, pl.LazyFrame],
     ) -> str:
         """Make one asset version readable under the name the query gives it; the version's id."""
         name, version = asset_of(schema, table)
-        rows = assets.scan(name, by=by, purpose=Purpose.ANALYSE, version=version)
+        new = instead.get(name) if version is None else None
+        if new is None:
+            rows = assets.scan(name, by=by, purpose=Purpose.ANALYSE, version=version)
+        else:
+            check_read(by, Purpose.ANALYSE, name)
+            rows = new
         every = rows.collect_schema().names()
         self.columns.update(every)
         if words is not None:
@@ -216,7 +230,7 @@ class _Session:
             self.duck.execute(
                 f"CREATE VIEW {_quoted(schema)}.{_quoted(table)} AS FROM {_quoted(key)}"
             )
-        return assets.version(name, version).id
+        return f"{name}@new" if new is not None else assets.version(name, version).id
 
     def answer(self) -> tuple[pl.DataFrame, tuple[str, ...]]:
         """The rows, one more than the limit, and the types of the columns."""
@@ -334,8 +348,10 @@ def _entries(cte_map: Any) -> Sequence[Mapping[str, Any]]:
     return cte_map.get("map", []) if isinstance(cte_map, dict) else []
 
 
-def _known(assets: Assets, tables: Sequence[tuple[str, str]]) -> None:
-    names = assets.catalog.asset_names()
+def _known(
+    assets: Assets, tables: Sequence[tuple[str, str]], instead: Mapping[str, pl.LazyFrame]
+) -> None:
+    names = [*assets.catalog.asset_names(), *instead]
     for schema, table in tables:
         name, _ = asset_of(schema, table)
         if name not in names:

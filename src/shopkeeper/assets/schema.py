@@ -249,3 +249,41 @@ FILLS = {  # a table that is newer than the catalogue -> what it begins with the
         "CREATE INDEX IF NOT EXISTS ix_column_maps_run_id ON column_maps (run_id)",
     )
 }
+quality_log = sa.Table(  # what became of promises that no version tells: stopped runs, ages watched
+    "quality_log",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("asset", sa.String, nullable=False, index=True),
+    sa.Column("kind", sa.String, nullable=False),  # stopped | watched
+    sa.Column("at", sa.String, nullable=False),
+    sa.Column("run_id", sa.String),
+    sa.Column("version_id", sa.String),
+    sa.Column("report", sa.JSON, nullable=False),
+)
+contract_texts = sa.Table(  # contracts that tables were cleaned by
+    "contract_texts",
+    METADATA,
+    sa.Column("digest", sa.String, primary_key=True),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("base", sa.String, nullable=False),  # YAML of the built-in contract
+    sa.Column("own", sa.String),  # YAML of the workspace's override
+    sa.Column("first_at", sa.String, nullable=False),
+)
+rule_states = sa.Table(  # what alerts have told of each rule
+    "rule_states",
+    METADATA,
+    sa.Column("asset", sa.String, primary_key=True),
+    sa.Column("rule", sa.String, primary_key=True),
+    sa.Column("level", sa.String, nullable=False),
+    sa.Column("since", sa.String, nullable=False),
+)
+alert_outbox = sa.Table(  # alerts that a hook has not taken yet
+    "alert_outbox",
+    METADATA,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("hook", sa.String, nullable=False),  # webhook | command
+    sa.Column("alert", sa.JSON, nullable=False),
+    sa.Column("queued_at", sa.String, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("error", sa.String),
+)

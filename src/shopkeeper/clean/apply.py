@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import polars as pl
 from shopkeeper.assets import contracts
 from shopkeeper.assets.contracts import Contract
 from shopkeeper.assets.parts import Part, Place
-from shopkeeper.clean import derivations, identity
+from shopkeeper.clean import derivations, identity, repairs
 from shopkeeper.clean.catalogue import clean_images, clean_items, clean_shops, clean_users
 from shopkeeper.clean.checks import Cleaned, Unaccounted
 from shopkeeper.clean.events import clean_events
@@ -83,6 +84,7 @@ def events_step(context: Context) -> None:
         contract=contract,
         persons=persons,
         away=identity.movers(persons, settings.buckets),
+        repairs=repairs.repairs_of(run, "events"),
         out=outputs(context, "events", contract),
     )
     names = [name for name in ("raw.events", "raw.feedback") if run.has(name)]
@@ -104,6 +106,7 @@ class EventsShared:
     contract: Contract
     persons: pl.DataFrame  # user_id, person
     away: pl.DataFrame  # user_id, from, to: whose person lives in another bucket
+    repairs: tuple[repairs.Repair, ...]
     out: "Outputs"
 
 
@@ -118,8 +121,8 @@ def clean_events_bucket(shared: EventsShared, task: BucketTask) -> "Settled":
                 rows = identity.of_bucket(name, task.bucket, rows, came, shared.away)
             after = LIVE_AFTER if name == "raw.feedback" else 0
             found.append(rows.with_columns(pl.col("seq") + after))
-    cleaned = clean_events(
-        pl.concat(found).collect(),
+    work = partial(
+        clean_events,
         items=shared.items,
         shops=shared.shops,
         settings=shared.settings,
@@ -127,6 +130,7 @@ def clean_events_bucket(shared: EventsShared, task: BucketTask) -> "Settled":
         has_time=shared.has_time,
         contract=shared.contract,
     )
+    cleaned = repairs.clean(pl.concat(found).collect(), shared.repairs, work)
     clean = identity.follow(cleaned.clean, shared.persons)
     return settle(task.bucket, replace(cleaned, clean=clean), shared.out)
 
@@ -169,14 +173,19 @@ def items_step(context: Context) -> None:
     files = run.read("raw.items") if run.has("raw.items") else None
     writes = run.read("raw.item_writes") if run.has("raw.item_writes") else None
     raw = with_writes(files, writes, [column.name for column in contract.columns])
-    cleaned = clean_items(
-        raw.drop("empties"),
-        empties=raw["empties"],
-        shops=shops,
-        settings=context.settings.clean,
-        now=datetime.now(UTC),
-        contract=contract,
-    )
+    now = datetime.now(UTC)
+
+    def work(rows: pl.DataFrame) -> Cleaned:
+        return clean_items(
+            rows.drop("empties"),
+            empties=rows["empties"],
+            shops=shops,
+            settings=context.settings.clean,
+            now=now,
+            contract=contract,
+        )
+
+    cleaned = repairs.clean(raw, repairs.repairs_of(run, "items"), work)
     derivations.items(run, contract)
     write(context, "items", contract, raw.height, [(0, cleaned)])
 
@@ -185,7 +194,8 @@ def users_step(context: Context) -> None:
     """raw.users, by bucket."""
     contract, settings = contract_of(context, "users"), context.settings
     out = outputs(context, "users", contract)
-    shared = UsersShared(settings.clean, datetime.now(UTC), contract, out)
+    told = repairs.repairs_of(context.run, "users")
+    shared = UsersShared(settings.clean, datetime.now(UTC), contract, told, out)
     tasks = context.buckets(["raw.users"], range(settings.buckets))
     rows = context.assets.current("raw.users").rows or 0
     account(context, "users", contract, rows, context.each(clean_users_bucket, shared, tasks))
@@ -198,20 +208,23 @@ class UsersShared:
     settings: CleanSettings
     now: datetime
     contract: Contract
+    repairs: tuple[repairs.Repair, ...]
     out: "Outputs"
 
 
 def clean_users_bucket(shared: UsersShared, task: BucketTask) -> "Settled":
     """Kernel: raw.users of one bucket."""
     raw = task.inputs["raw.users"].scan().collect()
-    cleaned = clean_users(raw, settings=shared.settings, now=shared.now, contract=shared.contract)
+    work = partial(clean_users, settings=shared.settings, now=shared.now, contract=shared.contract)
+    cleaned = repairs.clean(raw, shared.repairs, work)
     return settle(task.bucket, cleaned, shared.out)
 
 
 def shops_step(context: Context) -> None:
     contract, now = contract_of(context, "shops"), datetime.now(UTC)
     raw = context.run.read("raw.shops")
-    cleaned = clean_shops(raw, settings=context.settings.clean, now=now, contract=contract)
+    work = partial(clean_shops, settings=context.settings.clean, now=now, contract=contract)
+    cleaned = repairs.clean(raw, repairs.repairs_of(context.run, "shops"), work)
     write(context, "shops", contract, raw.height, [(0, cleaned)])
 
 

@@ -9,11 +9,13 @@ nothing in it, the reference is not checked. Tables about users go bucket by buc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import polars as pl
 
 from shopkeeper.assets import contracts
 from shopkeeper.assets.contracts import Contract
+from shopkeeper.clean import repairs
 from shopkeeper.clean.apply import (
     Outputs,
     Settled,
@@ -47,7 +49,8 @@ def table_step(context: Context, table: str) -> None:
         return
 
     out = outputs(context, table, contract)
-    shared = TableShared(contract, now, known, settings.clean, out)
+    told = repairs.repairs_of(run, table)
+    shared = TableShared(contract, now, known, settings.clean, told, out)
     buckets = range(settings.buckets) if table in ABOUT_USERS else [0]
     tasks = context.buckets([f"raw.{table}"], buckets)
     rows = context.assets.current(f"raw.{table}").rows or 0
@@ -62,15 +65,21 @@ class TableShared:
     now: datetime
     known: Mapping[str, pl.Series]
     settings: CleanSettings
+    repairs: tuple[repairs.Repair, ...]
     out: Outputs
 
 
 def clean_table_bucket(shared: TableShared, task: BucketTask) -> Settled:
     """Kernel: one bucket of a table that its contract describes whole."""
     raw = task.inputs[f"raw.{shared.contract.name}"].scan().collect()
-    cleaned = clean_table(
-        raw, shared.contract, now=shared.now, known=shared.known, settings=shared.settings
+    work = partial(
+        clean_table,
+        contract=shared.contract,
+        now=shared.now,
+        known=shared.known,
+        settings=shared.settings,
     )
+    cleaned = repairs.clean(raw, shared.repairs, work)
     return settle(task.bucket, cleaned, shared.out)
 
 

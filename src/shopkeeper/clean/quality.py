@@ -23,7 +23,7 @@ LEAST = 100  # rows below which a distribution says nothing
 SMALLEST_SHARE = 1e-4  # stands for a share of zero, as everywhere in the population stability index
 _SAMPLE = 1_000_000  # rows that the parts of a column of numbers are cut by
 
-Ask = Callable[[str], Any]  # the one value that a SELECT over the new rows answers
+Ask = Callable[[DatasetRule], Any]  # the one value that a rule's SELECT over the new rows answers
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def measure(
     for rule in rules:
         if rule.kind == "sql":
             if ask is not None:
-                found.append(_answered(rule, ask(rule.query), rows))
+                found.append(_answered(rule, ask(rule), rows))
             continue
         value: float | None = None
         count = rows

@@ -26,6 +26,12 @@ def label(rule: str, language: str = "en") -> str:
     if rule in words["rules"]:
         return words["rules"][rule][language]
     family, _, column = rule.partition(":")
+    if family == "repair":
+        return (
+            words["families"][family][language]
+            + (" · " if language == "en" else "：")
+            + label(column, language)
+        )
     what = words["families"].get(family, {}).get(language, family)
     of = words["columns"].get(column, {}).get(language, column)
     return f"{of}：{what}" if language == "zh" else f"{of}: {what}"
@@ -78,29 +84,45 @@ def report(
     rows = clean + merged + quarantined
     order = pl.col("level").replace_strict({"FAIL": 0, "WARN": 1, "PASS": 2}, return_dtype=pl.Int8)
     rules = [
-        {
-            **row,
-            "share": row["count"] / row["rows"] if row["rows"] else 0.0,
-            "label_en": label(row["rule"], "en"),
-            "label_zh": label(row["rule"], "zh"),
-            "next_en": advice(row["rule"], "en") if row["level"] == "FAIL" else "",
-            "next_zh": advice(row["rule"], "zh") if row["level"] == "FAIL" else "",
-        }
-        for row in checks.sort(order, -pl.col("count"), "rule").iter_rows(named=True)
+        told_rule(row) for row in checks.sort(order, -pl.col("count"), "rule").iter_rows(named=True)
     ]
-    count = {name: sum(rule["level"] == name for rule in rules) for name in LEVELS}
-    return {
+    told = {
         "rows": rows,
         "clean": clean,
         "merged": merged,
         "quarantined": quarantined,
         "repaired": dict(repaired or {}),
         "score": (clean + merged) / rows if rows else 1.0,
-        "passed": count["PASS"],
-        "warned": count["WARN"],
-        "failed": count["FAIL"],
-        "rules": rules,
+        "passed": 0,
+        "warned": 0,
+        "failed": 0,
+        "rules": [],
     }
+    add_rules(told, rules)
+    return told
+
+
+def told_rule(row: dict[str, Any]) -> dict[str, Any]:
+    """One row of CHECKS as a report tells it, in words."""
+    failed = row["level"] == "FAIL"
+    return {
+        **row,
+        "share": row["count"] / row["rows"] if row["rows"] else 0.0,
+        "label_en": label(row["rule"], "en"),
+        "label_zh": label(row["rule"], "zh"),
+        "next_en": advice(row["rule"], "en") if failed else "",
+        "next_zh": advice(row["rule"], "zh") if failed else "",
+    }
+
+
+def add_rules(told: dict[str, Any], rules: list[dict[str, Any]]) -> None:
+    """More rules into a report, in place; they count, and the worst stand first."""
+    told["rules"] += rules
+    told["rules"].sort(
+        key=lambda rule: (-LEVELS.index(rule["level"]), -rule["count"], rule["rule"])
+    )
+    for key, level in (("passed", "PASS"), ("warned", "WARN"), ("failed", "FAIL")):
+        told[key] = sum(rule["level"] == level for rule in told["rules"])
 
 
 def explain(quarantine: pl.DataFrame) -> pl.DataFrame:

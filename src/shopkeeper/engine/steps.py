@@ -85,6 +85,10 @@ class Step:
     parameters: Callable[[Settings, Path], Mapping[str, Any]] = field(default=lambda s, folder: {})
     needs: tuple[str, ...] = ()  # of `reads`, those without which the step has nothing to do
     outside: bool = False  # looks at things outside the lake, so it always has to look
+    # after the work and before anything of it is visible: raises where it must not become so
+    check: Callable[[Context], None] | None = None
+    # where the step is fresh: raises where what is current has grown too old to go on with
+    watch: Callable[[Assets, Path], None] | None = None
 
     @property
     def group(self) -> str:
@@ -151,12 +155,17 @@ def run_steps(
             if not step.outside and not force:
                 fresh = assets.fresh(assets.run_key(step.name, reads, parameters, step.code))
             if fresh is not None:
+                if step.watch is not None:
+                    step.watch(assets, folder)
                 report(step.name, 1, 1, "fresh")
                 outcomes.append(Outcome(step.name, "fresh", 0.0, (), dict(fresh["notes"])))
                 continue
             report(step.name, 0, 0, "")
             with assets.run(step.name, reads=reads, parameters=parameters, code=step.code) as run:
-                step.work(Context(folder, settings, assets, run, report, step.name, force, driver))
+                context = Context(folder, settings, assets, run, report, step.name, force, driver)
+                step.work(context)
+                if step.check is not None:
+                    step.check(context)
             seconds = time.monotonic() - started
             report(step.name, 1, 1, "done")
             outcomes.append(Outcome(step.name, "done", seconds, tuple(run.made), run.notes))

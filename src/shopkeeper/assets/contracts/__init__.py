@@ -195,6 +195,17 @@ def load(folder: Path | None = None) -> dict[str, Contract]:
     return found
 
 
+def compose(table: str, base: str, own: str | None, origin: str) -> Contract:
+    """The contract of `table` that a built-in text and an override, if any, make together."""
+    found = parse(base, "built-in")
+    return found if own is None else _override(found, parse(own, origin, partial=True))
+
+
+def own_text(folder: Path, contract: Contract) -> str | None:
+    """The YAML by which a workspace overrides a contract; None for a built-in one."""
+    return None if contract.origin == "built-in" else _text(Path(contract.origin))
+
+
 def digest(folder: Path, table: str) -> str | None:
     """Of the contract of `table` in a workspace; None where one is not valid (its step says why)."""
     try:

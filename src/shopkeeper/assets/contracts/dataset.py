@@ -32,6 +32,7 @@ _METRICS: dict[str, Kind] = {
     "missingValues": "missing",
     "rowCount": "rows",
 }
+_NAMES = {"missing": "missing_values", "unique": "key"}  # a rule of rows has the kind's name
 _OPERATORS = {  # of the standard, and in words
     "mustBe": "{}",
     "mustNotBe": "anything but {}",
@@ -56,7 +57,7 @@ _HOURS = {"d": 24.0, "day": 24.0, "days": 24.0, "h": 1.0, "hr": 1.0, "hour": 1.0
 class DatasetRule:
     """One promise of a whole table."""
 
-    name: str  # "unique:user_id+event_id", "drift:price_minor", "volume", "sql:paid"
+    name: str  # "key:user_id+event_id", "drift:price_minor", "volume", "sql:paid"
     kind: Kind
     columns: tuple[str, ...]
     severity: Severity
@@ -113,7 +114,7 @@ def rules_of(
         name = item["name"]
         types[name] = item.get("logicalType", "string")
         if item.get("unique"):
-            found.append(DatasetRule(f"unique:{name}", "unique", (name,), "error", "mustBe", (0,)))
+            found.append(DatasetRule(f"key:{name}", "unique", (name,), "error", "mustBe", (0,)))
         blocks = (block for block in item.get("quality", []) if not of_rows(block))
         found += [_rule(block, (name,), types[name], origin) for block in blocks]
     found += [_rule(block, (), "", origin) for block in table.get("quality", [])]
@@ -168,7 +169,7 @@ def _rule(
     if unit not in ("rows", "percent"):
         raise InputError(f"{where}: unit {unit!r} is not rows or percent", where=origin)
     return DatasetRule(
-        ":".join(filter(None, (metric, "+".join(columns)))), metric, columns, severity, operator, bounds,
+        ":".join(filter(None, (_NAMES.get(metric, metric), "+".join(columns)))), metric, columns, severity, operator, bounds,
         percent=unit == "percent", missing=missing if metric == "missing" else (),
     )  # fmt: skip
 

@@ -1,0 +1,123 @@
+"""A breaking change of a contract stops the run before its first step, and says what would break.
+
+The contracts that tables were last cleaned by are kept in the catalogue. Where one has changed since,
+the difference is told; a breaking one goes through when it is accepted, or when the contract's version
+says so by a higher major number.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from shopkeeper.assets.catalog import Catalog, now
+from shopkeeper.assets.contracts import Contract, built_in_text, compose, load, own_text
+from shopkeeper.assets.contracts.edit import compare
+from shopkeeper.assets.schema import contract_texts
+from shopkeeper.errors import InputError, NotFound
+
+SHOWN = 12  # changes that the error names
+
+
+def stop_breaking(
+    catalog: Catalog, folder: Path, tables: Sequence[str], *, accept: bool = False
+) -> list[dict[str, Any]]:
+    """What changed since each table was last cleaned; see the module.
+
+    Returns:
+        [{"table", "from", "to": versions, "accepted", "changes"}] of the tables whose contract changed
+    Raises:
+        InputError: a change is breaking and nobody said that it is meant; each is named.
+    """
+    told, broken = [], []
+    for table, contract in load(folder).items():
+        if table not in tables:
+            continue
+        before = last_of(catalog, table)
+        _keep(catalog, folder, contract)
+        if before is None or before.digest == contract.digest:
+            continue
+        if (
+            before.origin == contract.origin == "built-in"
+        ):  # a newer Shopkeeper; its changelog says so
+            continue
+        changes = compare(before, contract)
+        meant = accept or _major(contract.version) > _major(before.version)
+        about = {"table": table, "from": before.version, "to": contract.version}
+        told.append({**about, "accepted": meant, "changes": changes})
+        if not meant:
+            broken += [(table, one) for one in changes if one["breaking"]]
+    if broken:
+        lines = [
+            f"{table}: " + " ".join(filter(None, (one["column"], one["change"], one["detail"])))
+            for table, one in broken
+        ]
+        more = f"; and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
+        raise InputError(
+            f"{len(lines)} breaking change{'s' * (len(lines) > 1)} of contracts: "
+            + "; ".join(lines[:SHOWN]) + more,
+            where="contracts",
+            next="if it is meant: shopkeeper run --accept-change, or raise the contract's version to "
+            f"{_major(contract_version(folder, broken[0][0])) + 1}.0.0; else take it back",
+        )  # fmt: skip
+    return told
+
+
+def contract_version(folder: Path, table: str) -> str:
+    """The version that the contract of a table says it has."""
+    return load(folder)[table].version
+
+
+def last_of(catalog: Catalog, table: str) -> Contract | None:
+    """The contract that `table` was last cleaned by; None where that is not known any more."""
+    done = (
+        run for run in catalog.runs(step=f"clean.{table}", limit=50) if run["outcome"] == "done"
+    )
+    run = next(done, None)
+    return None if run is None else _of(catalog, table, run["parameters"].get("contract"))
+
+
+def of_version(catalog: Catalog, asset: str, number: str) -> Contract:
+    """The contract that a version was cleaned by. NotFound: not known."""
+    version = catalog.version(f"{asset}@{number}")
+    run = catalog.run(version.run_id) if version else None
+    found = (
+        _of(catalog, asset.partition(".")[2], run["parameters"].get("contract")) if run else None
+    )
+    if found is None:
+        raise NotFound(
+            f"the contract of {asset}@{number} is not known", where="contracts",
+            next=f"see the versions with: shopkeeper assets history {asset}",
+        )  # fmt: skip
+    return found
+
+
+def _of(catalog: Catalog, table: str, digest: str | None) -> Contract | None:
+    where = (contract_texts.c.digest == digest, contract_texts.c.name == table)
+    found = catalog._rows(sa.select(contract_texts).where(*where))
+    if not found:
+        return None
+    try:
+        return compose(table, found[0]["base"], found[0]["own"], f"contract of {table} before")
+    except InputError:  # written for an older Shopkeeper
+        return None
+
+
+def _keep(catalog: Catalog, folder: Path, contract: Contract) -> None:
+    key = {"digest": contract.digest, "name": contract.name}
+    found = catalog._rows(
+        sa.select(contract_texts.c.digest).where(
+            contract_texts.c.digest == contract.digest, contract_texts.c.name == contract.name
+        )
+    )
+    if found:
+        return
+    texts = {"base": built_in_text(contract.name), "own": own_text(folder, contract)}
+    with catalog.write() as connection:
+        connection.execute(contract_texts.insert().values(**key, **texts, first_at=now()))
+
+
+def _major(version: str) -> int:
+    head = version.lstrip("vV").partition(".")[0]
+    return int(head) if head.isdigit() else 0

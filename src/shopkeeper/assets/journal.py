@@ -1,0 +1,61 @@
+"""What became of promises beside the versions: runs that were stopped, ages that were watched, alerts.
+
+A version's own quality stands with the version (`quality.<table>`). Here is what no version tells:
+a run that was stopped commits nothing, and data grow old without a run.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from shopkeeper.assets.catalog import Catalog, now
+from shopkeeper.assets.schema import quality_log
+
+STOPPED, WATCHED = "stopped", "watched"
+
+
+def stopped(catalog: Catalog, asset: str, run_id: str, report: Mapping[str, Any]) -> None:
+    """Remember the report of a run that a broken promise stopped; on disk when this returns."""
+    kept = {key: report[key] for key in ("rows", "score", "rules")}
+    _keep(catalog, {"asset": asset, "kind": STOPPED, "run_id": run_id, "report": _open(kept)})
+
+
+def watched(
+    catalog: Catalog, asset: str, version_id: str, rules: Sequence[Mapping[str, Any]]
+) -> None:
+    """Remember ages that were measured of what is current, where some level is another than before."""
+    last = newest(catalog, asset, WATCHED)
+    before = {rule["rule"]: rule["level"] for rule in last["report"]["rules"]} if last else {}
+    here = {rule["rule"]: rule["level"] for rule in rules}
+    if here != before:
+        report = {"rules": [dict(rule) for rule in rules]}
+        _keep(
+            catalog, {"asset": asset, "kind": WATCHED, "version_id": version_id, "report": report}
+        )
+
+
+def entries(catalog: Catalog, asset: str | None = None) -> list[dict[str, Any]]:
+    """[{"id", "asset", "kind", "at", "run_id", "version_id", "report"}], oldest first."""
+    query = sa.select(quality_log).order_by(quality_log.c.id)
+    if asset is not None:
+        query = query.where(quality_log.c.asset == asset)
+    return catalog._rows(query)
+
+
+def newest(catalog: Catalog, asset: str, kind: str) -> dict[str, Any] | None:
+    """The last entry of a kind, or None."""
+    return next((one for one in reversed(entries(catalog, asset)) if one["kind"] == kind), None)
+
+
+def _open(report: dict[str, Any]) -> dict[str, Any]:
+    """Without examples, which hold values."""
+    rules = [
+        {**rule, "example": ""} if rule.get("value") is None else rule for rule in report["rules"]
+    ]
+    return {**report, "rules": rules}
+
+
+def _keep(catalog: Catalog, values: Mapping[str, Any]) -> None:
+    with catalog.write() as connection:
+        connection.execute(quality_log.insert().values(at=now(), **values))
