@@ -41,6 +41,38 @@ def test_only_the_buckets_that_were_put_are_replaced(assets: Assets) -> None:
     assert read(assets, "clean.events") == ["B", "a", "d"]
 
 
+def test_the_same_rows_put_twice_are_there_twice(assets: Assets) -> None:
+    write(assets, "raw.events", rows("a"))
+    with assets.run("write") as run:
+        table = run.table("raw.events", "append")
+        for _ in range(3):
+            table.put(rows("a"))
+    assert read(assets, "raw.events") == ["a"] * 4
+    write(assets, "raw.events", rows("a"), "append")
+    assert assets.current("raw.events").rows == 5
+    assert read(assets, "raw.events") == ["a"] * 5
+    assert assets.compact("raw.events")["files"] == {"before": 5, "after": 1}
+    assert read(assets, "raw.events") == ["a"] * 5
+
+
+def test_a_killed_run_that_goes_on_puts_the_same_rows_where_it_was(assets: Assets) -> None:
+    def put(times: int) -> None:
+        with assets.run("collect") as run:
+            table = run.table("raw.events", "append")
+            run.resume(table, "mapping", rows("a").schema)
+            for _ in range(times):
+                table.put(rows("a"))
+                run.checkpoint()
+            if times == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        put(2)
+    assert not assets.exists("raw.events")
+    put(1)
+    assert read(assets, "raw.events") == ["a"] * 3
+
+
 def test_a_run_that_fails_changes_nothing_and_is_recorded(assets: Assets) -> None:
     write(assets, "raw.events", rows("a"))
 

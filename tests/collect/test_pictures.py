@@ -110,3 +110,10 @@ def test_a_picture_of_too_many_pixels_or_bytes_is_rejected_unopened(
     monkeypatch.setattr(wholefiles, "BIGGEST", 10**6)
     again = collect(IMAGES, shop)
     assert again.rejects.select("file", "rule").rows() == [("images/i2.jpg", "too_many_pixels")]
+
+
+def test_what_is_said_of_a_bad_picture_is_the_same_every_time(shop: Path, collect: Any) -> None:
+    (shop / "images" / "bad.jpg").write_bytes(b"<html>404</html>")
+    told = [collect(IMAGES, shop).rejects.row(0) for _ in range(2)]
+    assert told[0] == told[1]
+    assert "0x" not in str(told[0])

@@ -4,6 +4,7 @@
 """
 
 import io
+import re
 import warnings
 from typing import Any
 
@@ -26,6 +27,7 @@ def look(item_id: str, stands: str, content: bytes, digest: str) -> tuple[Any, .
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         return Reject(1, "too_many_pixels", str(error), "")
     except Exception as error:  # Pillow's plug-ins raise whatever their bytes lead them to
-        what = "an empty file" if not content else f"no picture that can be opened: {error}"
+        told = re.sub(r" <.* at 0x[0-9a-f]+>", "", str(error))  # the same file, the same words
+        what = "an empty file" if not content else f"no picture that can be opened: {told}"
         return Reject(1, "unreadable_image", what, repr(content[:40]))
     return item_id, stands, kind, str(width), str(height), digest

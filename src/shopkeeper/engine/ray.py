@@ -103,6 +103,7 @@ class RayDriver:
         environment = {"POLARS_MAX_THREADS": "1"}  # a task has one CPU
         more: dict[str, Any] = {}
         if self.address != "ray":
+            _listening(self.address)
             more["address"] = self.address
         elif "RAY_ADDRESS" not in os.environ:
             more |= {"num_cpus": self.workers, "object_store_memory": STORE_BYTES}
@@ -116,12 +117,7 @@ class RayDriver:
             )
         except (ConnectionError, RuntimeError, TimeoutError, ImportError) as error:
             where = self.address if self.address != "ray" else os.environ.get("RAY_ADDRESS", "ray")
-            raise SourceError(
-                f"no Ray answers: {str(error).splitlines()[0][:200]}",
-                where=where,
-                next='start it with: ray start --head, or write engine = "local"',
-                retryable=True,
-            ) from error
+            raise _silent(where, error) from error
 
     def close(self) -> None:
         """Leave Ray; one that was started here ends."""
@@ -130,6 +126,24 @@ class RayDriver:
 
             ray.shutdown()
         self._began = None
+
+
+def _listening(address: str) -> None:
+    """SourceError where nobody listens at ray://host:port; Ray itself waits half a minute for it."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise _silent(address, error) from error
+
+
+def _silent(where: str, error: Exception) -> SourceError:
+    return SourceError(
+        f"no Ray answers: {str(error).splitlines()[0][:200]}",
+        where=where,
+        next='start it with: ray start --head, or write engine = "local"',
+        retryable=True,
+    )
 
 
 def on_node(

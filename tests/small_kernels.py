@@ -1,0 +1,68 @@
+"""Kernels that workers of other processes import: they double, fail, or die where a test wants it."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from shopkeeper.clean.apply import EventsShared, Settled, clean_events_bucket
+from shopkeeper.engine.kernels import BucketTask
+from shopkeeper.errors import InputError
+
+
+def double(shared: int, task: int) -> int:
+    return shared * task
+
+
+def who(shared: None, task: int) -> tuple[int, str]:
+    return os.getpid(), os.environ.get("POLARS_MAX_THREADS", "")
+
+
+def refuse(shared: None, task: int) -> int:
+    if task == 2:
+        raise InputError("no such thing", where=f"task {task}", next="ask for another")
+    return task
+
+
+def die_once(folder: Path, task: int) -> int:
+    """Task 3 dies the first time it is tried."""
+    if task == 3 and not (folder / "died").exists():
+        (folder / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    with (folder / "tried").open("a") as file:
+        file.write(f"{task}\n")
+    return task * 10
+
+
+def die(shared: None, task: int) -> int:
+    if task == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task
+
+
+def clean_and_die_once(shared: EventsShared, task: BucketTask) -> Settled:
+    """The kernel of events; bucket 2 is killed when its files are written and nobody knows yet."""
+    settled = clean_events_bucket(shared, task)
+    marker = _scratch() / "killed"
+    if task.bucket == 2 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return settled
+
+
+def clean_and_lose_node(shared: EventsShared, task: BucketTask) -> Settled:
+    """The kernel of events; the first bucket that comes to the doomed node waits there for its end."""
+    import ray
+
+    scratch = _scratch()
+    settled = clean_events_bucket(shared, task)
+    node: Any = ray.get_runtime_context().get_node_id()
+    if node == (scratch / "doomed").read_text():
+        (scratch / "reached").touch()
+        time.sleep(120)
+    return settled
+
+
+def _scratch() -> Path:
+    return Path(os.environ["SMALL_KERNELS_SCRATCH"])
