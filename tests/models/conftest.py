@@ -50,7 +50,10 @@ def circle() -> Callable[..., TrainingData]:
                 "dim": 16,
                 "dropout": 0.1,
                 "max_epochs": 25,
-                "options": {"transformer": {"batch_tokens": 60, "learning_rate": 0.02}},
+                "options": {
+                    name: {"batch_tokens": 60, "learning_rate": 0.02}
+                    for name in ("transformer", "rnn", "sequence_cnn")
+                },
             },
         )
 

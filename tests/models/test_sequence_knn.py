@@ -1,7 +1,7 @@
 import numpy as np
 
 from shopkeeper.features.sequences import Sequences, pack
-from shopkeeper.models import item_knn, sequence_knn
+from shopkeeper.models import item_knn, neighbours
 from shopkeeper.models.sequence_knn import Config
 
 
@@ -25,13 +25,13 @@ def test_similarity_is_the_rule_written_out() -> None:
                     slow[a, own[i + d]] += 1 / d
                     slow[own[i + d], a] += config.backward / d
     slow /= np.sqrt(np.outer(events + 1, events + 1))
-    fast = sequence_knn.similarity(sequences, items, config).toarray()
+    fast = neighbours.similarity(sequences, items, config).toarray()
     np.testing.assert_allclose(fast, slow, rtol=1e-6)
 
 
 def test_history_weights_are_the_rule_written_out() -> None:
     histories, config = _random(4), Config(recent=6)
-    fast = sequence_knn.recent_weights(histories, 12, config).toarray()
+    fast = neighbours.recent_weights(histories, 12, config).toarray()
     slow = np.zeros((len(histories), 12))
     for user in range(len(histories)):
         own = histories.items[histories.user(user)].tolist()
@@ -57,7 +57,7 @@ def test_fitting_leaves_the_sequences_as_they_were() -> None:
     sequences = _random(6)
     before = (sequences.offsets.copy(), sequences.items.copy())
     item_knn.similarity(sequences, 12, 100)
-    sequence_knn.similarity(sequences, 12, Config())
-    sequence_knn.recent_weights(sequences, 12, Config())
+    neighbours.similarity(sequences, 12, Config())
+    neighbours.recent_weights(sequences, 12, Config())
     assert (sequences.offsets == before[0]).all()
     assert (sequences.items == before[1]).all()

@@ -72,10 +72,10 @@ def test_packed_attention_equals_the_formula_user_by_user() -> None:
 def test_a_position_sees_only_what_came_before_it(fitted: Transformer, ask: Ask) -> None:
     network = fitted.network
     assert network is not None
-    from shopkeeper.models.transformer import _Source
+    from shopkeeper.models.sequential import EventSource
 
     def states(history: list[int]) -> Tensor:
-        source = _Source(ask(history), fitted.config, torch.device("cpu"))
+        source = EventSource(ask(history), fitted.config, torch.device("cpu"))
         rows = np.arange(len(history))
         with torch.inference_mode():
             tokens = source.tokens(rows, [Group(0, 1, len(history))])

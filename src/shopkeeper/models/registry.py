@@ -14,11 +14,14 @@ from shopkeeper.models.ease import Ease
 from shopkeeper.models.item_knn import ItemKnn
 from shopkeeper.models.popularity import Popularity
 from shopkeeper.models.protocol import Model
+from shopkeeper.models.rnn import Rnn
+from shopkeeper.models.sequence_cnn import SequenceCnn
 from shopkeeper.models.sequence_knn import SequenceKnn
 from shopkeeper.models.transformer import Transformer
 
 MODELS: dict[str, type[Model]] = {
-    model.name: model for model in (Popularity, ItemKnn, SequenceKnn, Ease, Transformer)
+    model.name: model
+    for model in (Popularity, ItemKnn, SequenceKnn, Ease, Transformer, Rnn, SequenceCnn)
 }
 NEEDED = ("name", "fit", "scores", "predict", "save", "load")
 FILE = "model.json"
