@@ -42,6 +42,7 @@ _ORDER = list(Grade)
 _HIDDEN = {"min": None, "max": None, "mean": None, "histogram": None, "bins": None}
 _ALL = 2**64
 _LOG = 4  # logarithmic bins of one doubling
+_FEW = 8 * SMALLEST  # rows of a part whose hashes are all sorted
 _CROWDED = 0.75  # share of rows in one of the equal bins from which logarithmic ones say more
 
 Part = dict[str, Any]
@@ -57,16 +58,11 @@ def profile_part(frame: pl.DataFrame, grades: Mapping[str, Grade]) -> Part:
     every = max(1, frame.height // SAMPLE)
     sample = frame.gather_every(every)
     exact = _exact(frame, grades)
+    looked_at = _looked_at(sample, exact, grades, every)
     columns = {}
     for name, kind in frame.schema.items():
-        grade = _grade(grades, name)
-        column: Part = {"type": str(kind), "grade": str(grade), "nulls": exact[name]["nulls"]}
-        if not _nested(kind):
-            column["hashes"] = _smallest(frame[name])
-        if grade in OPEN and not _nested(kind):
-            column |= {k: v for k, v in exact[name].items() if k != "nulls"}
-            column |= _looked_at(sample[name], column, every)
-        columns[name] = column
+        about = {"type": str(kind), "grade": str(_grade(grades, name))}
+        columns[name] = about | exact[name] | looked_at.get(name, {})
     return {"rows": frame.height, "looked": sample.height, "columns": columns}
 
 
@@ -166,16 +162,25 @@ def _whole(name: str, kind: pl.DataType) -> pl.Expr:
     return value
 
 
+def _temporal(kind: pl.DataType) -> bool:
+    return kind == pl.Date or isinstance(kind, pl.Datetime)
+
+
 def _numeric(kind: pl.DataType) -> bool:
-    return kind.is_numeric() or kind == pl.Date or isinstance(kind, pl.Datetime)
+    return kind.is_numeric() or _temporal(kind)
 
 
 def _exact(frame: pl.DataFrame, grades: Mapping[str, Grade]) -> dict[str, Part]:
-    """Of every row, in one pass: nulls; of open columns the least, the greatest and the sum."""
+    """Of every row: nulls and hashes; of open columns the least, the greatest and the sum."""
+    small = frame.height <= _FEW
     asked: dict[str, pl.Expr] = {}
     for at, (name, kind) in enumerate(frame.schema.items()):
         asked[f"{at} nulls"] = pl.col(name).null_count()
-        if _grade(grades, name) not in OPEN or _nested(kind):
+        if _nested(kind):
+            continue
+        if small:
+            asked[f"{at} hashes"] = _hashed(pl.col(name)).unique().bottom_k(SMALLEST).implode()
+        if _grade(grades, name) not in OPEN:
             continue
         if _numeric(kind):
             value = _whole(name, kind)
@@ -190,28 +195,29 @@ def _exact(frame: pl.DataFrame, grades: Mapping[str, Grade]) -> dict[str, Part]:
             asked |= {f"{at} min": pl.col(name).min(), f"{at} max": pl.col(name).max()}
     row = frame.lazy().select(**asked).collect().row(0, named=True)
     found: dict[str, Part] = {}
-    for at, name in enumerate(frame.columns):
-        keys = ("nulls", "min", "max", "sum", "n")
+    for at, (name, kind) in enumerate(frame.schema.items()):
+        keys = ("nulls", "hashes", "min", "max", "sum", "n")
         told = {key: row[f"{at} {key}"] for key in keys if f"{at} {key}" in row}
+        if small and "hashes" in told:
+            told["hashes"].sort()
+        elif not _nested(kind):
+            told["hashes"] = _smallest(frame[name])
         for key in ("min", "max"):
             if isinstance(told.get(key), str):
                 told[key] = told[key][:TEXT]
-            elif isinstance(told.get(key), int | float):
-                told[key] = _plain(told[key])
         if isinstance(told.get("sum"), float):
             told["sum"] = [told["sum"]] if math.isfinite(told["sum"]) else []
         found[name] = told
     return found
 
 
-def _plain(value: Any) -> Any:
-    """A number as JSON can carry it."""
-    return float(value) if isinstance(value, float) else int(value)
+def _hashed(value: pl.Expr) -> pl.Expr:
+    return value.drop_nulls().hash(7)
 
 
 def _smallest(values: pl.Series) -> list[int]:
     """The smallest hashes of the distinct values, at most SMALLEST, in order."""
-    hashed = values.drop_nulls().hash(7)
+    hashed = values.to_frame().select(_hashed(pl.col(values.name))).to_series()
     for share in (4, 64):  # of SMALLEST: hashes looked at, at most, to find that many distinct
         if len(hashed) > 2 * share * SMALLEST:
             limit = pl.Series([_ALL // len(hashed) * share * SMALLEST], dtype=pl.UInt64)[0]
@@ -223,31 +229,72 @@ def _smallest(values: pl.Series) -> list[int]:
     return found
 
 
-def _looked_at(values: pl.Series, exact: Part, every: int) -> Part:
-    """Bins, frequent values and examples of a sample in which each row stands for `every`."""
-    kind, name = values.dtype, values.name
-    found: Part = {}
-    if _numeric(kind):
-        numbers = values.to_frame().select(_whole(name, kind)).to_series().drop_nulls()
-        if len(numbers):
-            width = _width(exact["min"], exact["max"], whole=not kind.is_float())
+def _looked_at(
+    sample: pl.DataFrame, exact: Mapping[str, Part], grades: Mapping[str, Grade], every: int
+) -> dict[str, Part]:
+    """Bins, frequent values and examples of open columns; each row of the sample stands for `every`."""
+    asked: dict[str, pl.Expr] = {}
+    widths: dict[str, int] = {}
+    for at, (name, kind) in enumerate(sample.schema.items()):
+        if _grade(grades, name) not in OPEN or _nested(kind):
+            continue
+        value = pl.col(name).drop_nulls()
+        if _numeric(kind) and exact[name]["min"] is not None:
+            number = _whole(name, kind).drop_nulls()
+            width = widths[name] = _width(
+                exact[name]["min"], exact[name]["max"], whole=not kind.is_float()
+            )
             if kind.is_float():
-                keys = (numbers / 2.0**width).floor().cast(pl.Int64)
+                bins = (number / 2.0**width).floor().cast(pl.Int64)
             else:
-                keys = numbers.cast(pl.Int64) // 2**width
-            found["bins"] = {"width_log2": width, "counts": _counted(keys, every)}
-            if kind.is_numeric() and exact["min"] >= 0:
-                above = numbers.filter(numbers > 0).cast(pl.Float64)
-                logs = _counted((above.log(2) * _LOG).floor().cast(pl.Int64), every)
-                zeros = (len(numbers) - len(above)) * every
-                found["log"] = {"zeros": zeros, "counts": logs}
-    if isinstance(kind, pl.Datetime) or kind == pl.Date:
-        return found | {"examples": _examples(values)}
-    counts = values.drop_nulls().value_counts(name="n")
-    if len(counts) <= FREQUENT or counts["n"].max() != 1:  # else all are equally rare
-        best = counts.top_k(FREQUENT, by=["n", name], reverse=[False, True])
-        found["top"] = {_key(value): n * every for value, n in best.iter_rows()}
-    return found | {"examples": _examples(values)}
+                bins = number.cast(pl.Int64) // 2**width
+            asked[f"{at} bins"] = _counted(bins)
+            if kind.is_numeric() and exact[name]["min"] >= 0:
+                above = number.filter(number > 0).cast(pl.Float64)
+                asked[f"{at} log"] = _counted((above.log(2) * _LOG).floor().cast(pl.Int64))
+        if not _temporal(kind):
+            frequent = value.value_counts(sort=True, name="n")
+            asked[f"{at} top"] = frequent.head(FREQUENT + 1).implode()
+        hashed = value.hash(11)
+        few = hashed <= hashed.unique().bottom_k(EXAMPLES).max()
+        asked[f"{at} examples"] = pl.struct(value, hash=hashed).filter(few).unique().implode()
+    if not asked:
+        return {}
+    row = sample.lazy().select(**asked).collect().row(0, named=True)
+    found: dict[str, Part] = {}
+    for at, name in enumerate(sample.columns):
+        if f"{at} examples" not in row:
+            continue
+        pairs = sorted((one["hash"], one[name]) for one in row[f"{at} examples"])
+        told: Part = {"examples": [[number, _json(value)] for number, value in pairs]}
+        if name in widths:
+            counts = _as_counts(row[f"{at} bins"], every)
+            told["bins"] = {"width_log2": widths[name], "counts": counts}
+            if f"{at} log" in row:
+                logs = _as_counts(row[f"{at} log"], every)
+                zeros = sum(counts.values()) - sum(logs.values())
+                told["log"] = {"zeros": zeros, "counts": logs}
+        if f"{at} top" in row:
+            told |= _frequent([(one[name], one["n"]) for one in row[f"{at} top"]], every)
+        found[name] = told
+    return found
+
+
+def _frequent(counts: list[tuple[Any, int]], every: int) -> Part:
+    """The most frequent values; where more are equally frequent than are kept, none of those."""
+    if len(counts) > FREQUENT:
+        counts = [(value, n) for value, n in counts if n > counts[-1][1]]
+        if not counts:
+            return {}
+    return {"top": {_key(value): n * every for value, n in counts}}
+
+
+def _counted(keys: pl.Expr) -> pl.Expr:
+    return keys.sort().rle().implode()
+
+
+def _as_counts(runs: Sequence[Mapping[str, int]], every: int) -> dict[str, int]:
+    return {str(run["value"]): run["len"] * every for run in runs}
 
 
 def _width(least: float, greatest: float, *, whole: bool) -> int:
@@ -261,18 +308,6 @@ def _width(least: float, greatest: float, *, whole: bool) -> int:
 
 def _bin(value: float, w: int) -> int:
     return value >> w if isinstance(value, int) and w >= 0 else math.floor(value / 2.0**w)
-
-
-def _counted(keys: pl.Series, every: int) -> dict[str, int]:
-    counts = keys.alias("key").value_counts(name="n").sort("key")
-    return {str(key): n * every for key, n in counts.iter_rows()}
-
-
-def _examples(values: pl.Series) -> list[list[Any]]:
-    """[hash, value] of a few distinct values: those of the smallest hashes, so a fair choice."""
-    frame = pl.DataFrame({"value": values.drop_nulls()}).with_columns(hash=pl.col("value").hash(11))
-    few = frame.bottom_k(4 * EXAMPLES, by="hash").unique("hash").sort("hash").head(EXAMPLES)
-    return [[number, _json(value)] for value, number in few.iter_rows()]
 
 
 def _json(value: Any) -> Any:
