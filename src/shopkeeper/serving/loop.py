@@ -39,6 +39,8 @@ READS = (
     "features.sequences",
     "features.items",
 )
+LOOKED_AT = 20_000  # newest answers that examination is learned from
+DRAWS = 20  # of its interval
 KEPT = 1_000  # measurings of each check that the history goes back
 TOLERANCE = 1e-6  # of a score computed again, as floats of another order of work may differ
 SAMPLE = 500  # newest recommendations whose histories are compared with those of training
@@ -155,11 +157,13 @@ def _examination(logged: Logged) -> Check:
     name = "examination"
     if not logged.answers.height:
         return Check(name, None, detail={"why": "no answer is logged yet"})
+    answers = logged.answers.tail(LOOKED_AT)
     clicks = logged.feedback.filter(pl.col("kind").is_in(CLICKS))
-    log = examination.exposures(logged.answers, clicks)
-    users = logged.answers.select("answer_id", cluster="user_id")
+    log = examination.exposures(answers, clicks)
+    users = answers.select("answer_id", cluster="user_id")
     try:
-        found = examination.estimate(log.join(users, on="answer_id", how="left"))
+        log = log.join(users, on="answer_id", how="left", maintain_order="left")
+        found = examination.estimate(log, method="em", draws=DRAWS)
     except NotReady as error:
         return Check(name, None, detail={"why": error.message})
     return Check(
