@@ -55,8 +55,8 @@ def of_shop(folder: Path) -> tuple[Split, ItemTable, dict[str, Any], bool]:
 def of_beauty(folder: Path) -> tuple[Split, ItemTable, dict[str, Any], bool]:
     """As `of_shop`, of the amazon_beauty protocol."""
     how = PROTOCOLS["amazon_beauty"]
-    files = sequence_files.read(folder, first_item_column=how.first_item_column)
-    return leave_one_out(files.sequences), files.items, dict(how.settings), True
+    read = sequence_files.read(folder, first_item_column=1)
+    return leave_one_out(read.sequences), read.items, dict(how.settings), True
 
 
 def trained(

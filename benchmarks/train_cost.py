@@ -39,7 +39,6 @@ def ours(data: Path, seed: int, split_file: Path) -> list[dict[str, Any]]:
     """Rows {epoch, cpu_seconds, NDCG@10, HR@10} of our transformer; writes the split for others."""
     import numpy as np
 
-    from shopkeeper.evaluation import sequence_files
     from shopkeeper.evaluation.benchmarks import PROTOCOLS
     from shopkeeper.evaluation.leaderboard import validator
     from shopkeeper.evaluation.splits import sample
@@ -47,8 +46,7 @@ def ours(data: Path, seed: int, split_file: Path) -> list[dict[str, Any]]:
     from shopkeeper.models.transformer import Transformer
 
     how = PROTOCOLS["amazon_beauty"]
-    files = sequence_files.read(data, first_item_column=how.first_item_column)
-    split = sequence_files.leave_one_out(files.sequences)
+    split = how.read(data)
     asked = sample(split.validation, VALIDATION_USERS, 0)
     names = {name: row for row, name in enumerate(split.train.users)}
     np.savez(
@@ -64,7 +62,7 @@ def ours(data: Path, seed: int, split_file: Path) -> list[dict[str, Any]]:
     model.fit(
         TrainingData(
             sequences=split.train,
-            items=files.items,
+            items=split.items,
             seed=seed,
             threads=1,
             settings={"options": {"transformer": options}},

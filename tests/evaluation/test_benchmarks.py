@@ -3,12 +3,12 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from shopkeeper.errors import InputError, NotFound
-from shopkeeper.evaluation import sequence_files
+from shopkeeper.evaluation import graph_files, sequence_files, session_files
 from shopkeeper.evaluation.benchmarks import PROTOCOLS, run_benchmark
+from shopkeeper.features.sequences import pack
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("SHOPKEEPER_DATA", ROOT.parent / "shared" / "data"))
@@ -87,10 +87,67 @@ def test_a_file_that_is_no_gzip_is_an_input_error(tmp_path: Path) -> None:
 
 def test_published_numbers_stand_for_the_very_file_they_were_measured_on() -> None:
     for name, how in PROTOCOLS.items():
-        files = sequence_files.read(_known(name), first_item_column=how.first_item_column)
-        assert files.digest == how.digest
-        assert files.sequences.offsets[-1] == len(files.sequences.items)
-        assert (np.diff(files.sequences.offsets) >= 3).all()
+        cut = how.read(_known(name))
+        assert cut.digest == how.digest
+        assert cut.train.offsets[-1] == len(cut.train.items)
+
+
+def _gz(path: Path, lines: list[str]) -> None:
+    path.write_bytes(gzip.compress("\n".join(lines).encode()))
+
+
+def test_sessions_run_under_their_protocol_repeats_and_all(tmp_path: Path) -> None:
+    sessions = [" ".join(str((n + i) % 20) for i in range(5)) for n in range(80)]
+    _gz(tmp_path / "train_sessions.txt.gz", sessions)
+    _gz(tmp_path / "test.txt.gz", ["3 4\t5", "7 8 7 8\t9", "11\t11"])
+    made = run_benchmark("diginetica_sessions", tmp_path, "sequence_knn", 1)
+    assert made["published"] == {}
+    assert made["metrics"]["P@20"] == made["metrics"]["HR@20"] == 1.0  # all items are in a list
+    assert made["metrics"]["accuracy"] == pytest.approx(2 / 3)
+
+
+def test_the_clicks_held_out_of_sessions_are_the_last_and_always_the_same() -> None:
+    sessions = pack([str(n) for n in range(50)], [4] * 50, list(range(4)) * 50)
+    left, held_out = session_files.hold_out(sessions)
+    assert len(held_out) == 5
+    assert held_out.target_items.tolist() == [3] * 5
+    assert sorted(left.lengths.tolist()) == [3] * 5 + [4] * 45
+    again = session_files.hold_out(sessions)[1]
+    assert again.histories.users == held_out.histories.users
+
+
+def test_a_test_line_without_a_next_click_is_named(tmp_path: Path) -> None:
+    _gz(tmp_path / "train_sessions.txt.gz", ["1 2"])
+    _gz(tmp_path / "test.txt.gz", ["1\t2", "1 2"])
+    with pytest.raises(InputError, match=r"test\.txt\.gz:2: wanted the clicks so far"):
+        run_benchmark("retailrocket_sessions", tmp_path, "popularity", 1)
+
+
+def test_users_and_items_run_under_their_protocol(tmp_path: Path) -> None:
+    lines = [
+        f"{u} " + " ".join(str(i) for i in range(u % 2, 20, 2) if (u + i) % 5) for u in range(40)
+    ]
+    _gz(tmp_path / "train.txt.gz", lines)
+    _gz(tmp_path / "test.txt.gz", [f"{u} {next(i for i in range(u % 2, 20, 2) if not (u + i) % 5)}" for u in range(40)])  # fmt: skip
+    made = run_benchmark("gowalla", tmp_path, "ease", 1)
+    assert made["metrics"]["HR@5"] == 1.0  # the evens go together, and the odds
+    assert {"recall@20", "NDCG@20"} <= set(made["metrics"])
+
+
+def test_a_tenth_of_every_user_s_items_is_held_out_and_nothing_of_it_is_learned() -> None:
+    known = pack(["a", "b", "c"], [20, 3, 2], [*range(20), 0, 1, 2, 5, 6])
+    rest, held_out = graph_files.hold_out(known)
+    assert rest.lengths.tolist() == [18, 2, 2]
+    assert held_out.histories.users == ["a", "b"]
+    for row in range(2):
+        targets = held_out.target_items[
+            held_out.target_offsets[row] : held_out.target_offsets[row + 1]
+        ]
+        mine = rest.items[rest.user(row)]
+        assert not set(targets.tolist()) & set(mine.tolist())
+        assert set(targets.tolist()) | set(mine.tolist()) == set(
+            known.items[known.user(row)].tolist()
+        )
 
 
 @pytest.mark.slow

@@ -7,14 +7,17 @@ their digest; another data set of the same form runs under the protocol with not
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from shopkeeper.errors import NotFound
-from shopkeeper.evaluation import sequence_files
+from shopkeeper.evaluation import graph_files, sequence_files, session_files
 from shopkeeper.evaluation.leaderboard import validator
 from shopkeeper.evaluation.metrics import measure
+from shopkeeper.features.items import ItemTable
+from shopkeeper.features.sequences import Examples, Sequences
 from shopkeeper.models import registry
 from shopkeeper.models.protocol import Progress, TrainingData, no_progress
 from shopkeeper.training.trainer import peak_rss_mb
@@ -25,24 +28,71 @@ VALIDATION_USERS = 6000  # asked after an epoch: enough to tell .001 apart, a se
 
 
 @dataclass(frozen=True)
+class Cut:
+    """A folder, read and cut as its protocol says."""
+
+    train: Sequences
+    items: ItemTable
+    validation: Examples  # cut off from what may be learned from; nothing of it is in `train`
+    test: Examples
+    digest: str  # of the files: says which data set this is
+    whole: Sequences | None = None  # `train` and validation, for a last fit where papers do so
+
+
+@dataclass(frozen=True)
 class Protocol:
     """How a folder of a known form is read and scored."""
 
     what: str
-    first_item_column: int  # 1 where a line of the file starts with the user's id
+    read: Callable[[Path], Cut]
     digest: str  # of the data set that `published` speaks of
     published: Published
     settings: Mapping[str, Any]  # of the [training] section, chosen on validation
+    exclude_seen: bool = True
+    k: int = 10  # of the lists by which is chosen
+    primary: str = "NDCG@10"
+    also: Mapping[str, str] = field(default_factory=dict)  # the papers' name -> ours
+
+
+def _leave_one_out(folder: Path, *, first_item_column: int) -> Cut:
+    files = sequence_files.read(folder, first_item_column=first_item_column)
+    split = sequence_files.leave_one_out(files.sequences)
+    return Cut(split.train, files.items, split.validation, split.test, files.digest)
+
+
+def _sessions(folder: Path) -> Cut:
+    """Every training session's last click of a tenth of them, drawn once, is validation."""
+    files = session_files.read(folder)
+    train, validation = session_files.hold_out(files.train)
+    return Cut(train, files.items, validation, files.test, files.digest, whole=files.train)
+
+
+def _graph(folder: Path) -> Cut:
+    """A tenth of every user's training items, drawn once, is validation: the papers have none."""
+    files = graph_files.read(folder)
+    train, validation = graph_files.hold_out(files.train)
+    return Cut(train, files.items, validation, files.test, files.digest, whole=files.train)
 
 
 def _hr_ndcg(hr: float, ndcg: float) -> dict[str, float]:
     return {"HR@10": hr, "NDCG@10": ndcg}
 
 
+def _session(p: float, mrr: float) -> dict[str, float]:
+    return {"P@20": p, "MRR@20": mrr}
+
+
+def _recall_ndcg(recall: float, ndcg: float) -> dict[str, float]:
+    return {"recall@20": recall, "NDCG@20": ndcg}
+
+
+SESSION_NAMES = {"P@20": "HR@20"}  # what the session papers call it
+
+
 PROTOCOLS: dict[str, Protocol] = {
     "amazon_beauty": Protocol(
         what="Amazon Beauty 2014 5-core (S3-Rec's file), leave-one-out, full ranking",
-        first_item_column=1,
+        read=partial(_leave_one_out, first_item_column=1),
         digest="226cce9c3105299ca0db9615d7d3fb32b3175e90da43100ae352599f0f0107b8",
         published={
             "PopRec (S3-Rec repository)": _hr_ndcg(0.0152, 0.0068),
@@ -63,13 +113,21 @@ PROTOCOLS: dict[str, Protocol] = {
                     "validate_every": 4,
                     "validate_from": 20,
                     "patience": 2,
-                }
+                },
+                "rnn": {
+                    "dropout": 0.4,
+                    "order_noise": 2.0,
+                    "max_epochs": 44,
+                    "validate_every": 4,
+                    "validate_from": 20,
+                    "patience": 2,
+                },
             }
         },
     ),
     "ml1m_sequences": Protocol(
         what="MovieLens-1M as sequences (gSASRec's file), leave-one-out, full ranking",
-        first_item_column=0,
+        read=partial(_leave_one_out, first_item_column=0),
         digest="97f1c3ada0c6c6171417e5ada55ad6f89d16475e348c035a378eab0cbad8024a",
         published={
             "SASRec, BCE (gSASRec repository)": _hr_ndcg(0.2392, 0.1259),
@@ -90,6 +148,54 @@ PROTOCOLS: dict[str, Protocol] = {
                 }
             }
         },
+    ),
+    "gowalla": Protocol(
+        what="Gowalla check-ins (LightGCN's split), full ranking",
+        read=_graph,
+        digest="dfa299b38d46b9205db14b21e3d043e8e1a131beb876e6e0c5176b1db4b383f9",
+        published={
+            "GAT (BARS)": _recall_ndcg(0.1501, 0.1233),
+            "NGCF (BARS)": _recall_ndcg(0.1570, 0.1327),
+            "EASE (BARS)": _recall_ndcg(0.1765, 0.1467),
+            "LightGCN (paper)": _recall_ndcg(0.1830, 0.1554),
+            "GF-CF (BARS)": _recall_ndcg(0.1849, 0.1518),
+            "SimpleX (RecZoo)": _recall_ndcg(0.1872, 0.1557),
+            "NESCL (its repository)": _recall_ndcg(0.1917, 0.1617),
+            "BSPM-EM (paper)": _recall_ndcg(0.1920, 0.1597),
+        },
+        settings={},
+        k=20,
+        primary="NDCG@20",
+    ),
+    "diginetica_sessions": Protocol(
+        what="Diginetica sessions (GCE-GNN's files), next item, repeats count, full ranking",
+        read=_sessions,
+        digest="444b8c01adebf7d2467e697435fdeb5f8f99ba7779227f0d82d7595ce4f62e3e",
+        published={
+            "SR-GNN (paper)": _session(0.5073, 0.1759),
+            "DHCN (paper, from memory)": _session(0.5318, 0.1844),
+            "GCE-GNN (paper, from memory)": _session(0.5422, 0.1904),
+            "SGNN-HN (paper, from memory)": _session(0.5567, 0.1945),
+        },
+        settings={},
+        exclude_seen=False,
+        k=20,
+        primary="MRR@20",
+        also=SESSION_NAMES,
+    ),
+    "retailrocket_sessions": Protocol(
+        what="RetailRocket sessions (COTREC's files), next item, repeats count, full ranking",
+        read=_sessions,
+        digest="09159234b977961f361837430d7b3361c3fa128bbb6a165304076f707568857d",
+        published={
+            "S2-DHCN (paper, from memory)": _session(0.5366, 0.2730),
+            "COTREC (paper, from memory)": _session(0.5617, 0.2997),
+        },
+        settings={},
+        exclude_seen=False,
+        k=20,
+        primary="MRR@20",
+        also=SESSION_NAMES,
     ),
 }
 
@@ -134,34 +240,54 @@ def run_benchmark(
     """
     how = protocol(name)
     kind = registry.resolve(model)
-    files = sequence_files.read(data, first_item_column=how.first_item_column)
-    split = sequence_files.leave_one_out(files.sequences)
+    cut = how.read(data)
+    chosen = dict(how.settings if settings is None else settings)
+    learn = partial(TrainingData, items=cut.items, seed=seed, threads=threads, progress=progress)
     trained = kind()
     cpu = time.process_time()
     trained.fit(
-        TrainingData(
-            sequences=split.train,
-            items=files.items,
-            seed=seed,
-            threads=threads,
-            settings=dict(how.settings if settings is None else settings),
-            validate=validator(split.validation, exclude_seen=True, sample_size=VALIDATION_USERS),
-            progress=progress,
+        learn(
+            sequences=cut.train,
+            settings=chosen,
+            primary=how.primary,
+            validate=validator(
+                cut.validation,
+                exclude_seen=how.exclude_seen,
+                sample_size=VALIDATION_USERS,
+                k=how.k,
+            ),
         )
     )
+    epochs = len(trained.card.get("curve", []))
+    if cut.whole is not None:  # as the papers do: once more on all training data, as long as chosen
+        chosen = _as_chosen(chosen, model, trained.card)
+        trained = kind()
+        trained.fit(learn(sequences=cut.whole, settings=chosen))
     cpu = time.process_time() - cpu
     if inspect is not None:
         inspect(trained.card)
     found = measure(
-        trained.scores, split.test, KS, exclude_seen=True, groups=False, progress=progress
+        trained.scores, cut.test, KS, exclude_seen=how.exclude_seen, groups=False, progress=progress
     )
+    metrics = found.metrics | {name: found.metrics[ours] for name, ours in how.also.items()}
     return {
         "benchmark": name,
         "model": model,
         "seed": seed,
-        "metrics": {key: round(value, 6) for key, value in found.metrics.items()},
-        "epochs": len(trained.card.get("curve", [])),
+        "metrics": {key: round(value, 6) for key, value in metrics.items()},
+        "epochs": epochs,
         "train_cpu_seconds": round(cpu, 1),
         "peak_rss_mb": peak_rss_mb(),
-        "published": dict(how.published) if files.digest == how.digest else {},
+        "published": dict(how.published) if cut.digest == how.digest else {},
     }
+
+
+def _as_chosen(settings: dict[str, Any], model: str, card: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings` under which a model without validation repeats what validation chose."""
+    if "best_epoch" not in card:
+        return settings
+    options = dict(settings.get("options", {}))
+    own = dict(options.get(model, {})) | {"max_epochs": card["best_epoch"]}
+    if card.get("local"):
+        own["local_weights"] = [card["local"]["weight"]]
+    return {**settings, "options": {**options, model: own}}

@@ -30,7 +30,8 @@ Z = 1.959963984540054  # of 95%
 FLOORS = ("popularity", "item_knn", "sequence_knn", "ease")
 PRIMARY = "NDCG@10"
 VALIDATION_EXAMPLES = 5_000
-VALIDATED = ("NDCG@10", "HR@10", "accuracy", "recall_weighted", "f1_weighted")
+VALIDATED = ("NDCG", "HR", "MRR")  # of lists
+TOP_ONE = ("accuracy", "recall_weighted", "f1_weighted")
 
 
 @dataclass(frozen=True)
@@ -209,16 +210,17 @@ def validator(
     exclude_seen: bool,
     sample_size: int = VALIDATION_EXAMPLES,
     seed: int = 0,
-    keys: Sequence[str] = VALIDATED,
+    k: int = 10,
 ) -> Validate:
-    """A cheap measure for every epoch: `keys` on at most `sample_size` examples, always the same.
+    """A cheap measure for every epoch on at most `sample_size` examples, always the same.
 
-    For `TrainingData.validate`; lists of 10 only, no groups.
+    For `TrainingData.validate`; lists of `k` only, no groups.
     """
     asked = sample(examples, sample_size, seed)
 
     def validate(model: Model) -> dict[str, float]:
-        found = measure(model.scores, asked, (10,), exclude_seen=exclude_seen, groups=False)
+        found = measure(model.scores, asked, (k,), exclude_seen=exclude_seen, groups=False)
+        keys = (*(f"{name}@{k}" for name in VALIDATED), *TOP_ONE)
         return {key: found.metrics[key] for key in keys}
 
     return validate
