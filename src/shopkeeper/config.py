@@ -192,6 +192,10 @@ class Source(Section):
             scheme = (self.url or "").partition("://")[0]
             said = f', or format = "{known.get(scheme, "sql")}" with this `url`' if scheme else ""
             raise ValueError(f"a source needs `path`{said}")
+        elif "://" in self.path and (self.table in WHOLE_FILES or self.format in WHOLE_FILES):
+            raise ValueError(
+                f"{self.table} are read from a local folder; copy the bucket there first"
+            )
         return self
 
 
@@ -436,6 +440,22 @@ class ValueSettings(Section):
     """of the intervals"""
 
 
+class AlertSettings(Section):
+    """Who is told when a rule newly breaks, and when it is well again. Without a hook: off."""
+
+    webhook: str | None = None
+    """gets a POST of one JSON object a table: what newly failed, what recovered; no value of a row"""
+    command: tuple[str, ...] = ()
+    """gets the same on standard input, e.g. ["python", "tell.py"]; run in the workspace, no shell"""
+    level: Literal["error", "warning"] = "warning"
+    """error: only what is quarantined or stops a run; warning: broken promises that warn as well"""
+
+    @property
+    def hooks(self) -> tuple[str, ...]:
+        """Names of the hooks there are."""
+        return ("webhook",) * bool(self.webhook) + ("command",) * bool(self.command)
+
+
 class Settings(Section):
     """A whole shop.toml."""
 
@@ -447,6 +467,9 @@ class Settings(Section):
     """of times that carry no offset"""
     buckets: int = Field(16, ge=1, le=1024)
     """user-hash buckets of tables about users; fixed for the life of a workspace"""
+    catalog: str | None = None
+    """postgresql://user:password@host/database: where the catalogue stands, one database (or search_path)
+    a shop; ${NAME} is read from the environment. Default: SQLite, in store/catalog.db"""
     engine: str = Field("local", pattern=r"^(local|ray|ray://[^/:]+:\d+)$")
     """who works on the buckets: "local" this machine, "ray" a Ray on it (or the cluster that RAY_ADDRESS
     names), "ray://host:port" a Ray cluster; what comes out is the same to the byte"""
@@ -472,6 +495,7 @@ class Settings(Section):
     serving: ServingSettings = ServingSettings()
     gate: GateSettings = GateSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    alerts: AlertSettings = AlertSettings()
     loop: LoopSettings = LoopSettings()
     value: ValueSettings = ValueSettings()
 

@@ -59,3 +59,41 @@ def _open(report: dict[str, Any]) -> dict[str, Any]:
 def _keep(catalog: Catalog, values: Mapping[str, Any]) -> None:
     with catalog.write() as connection:
         connection.execute(quality_log.insert().values(at=now(), **values))
+
+
+def history(catalog: Catalog, asset: str) -> list[dict[str, Any]]:
+    """The quality of a table over time, oldest first: each version's, runs that were stopped, ages.
+
+    Args:
+        asset: "clean.events"; its layer does not matter.
+    Returns:
+        [{"asset", "version", "created_at", "rows", "score", "stopped", "watched", "rules": [{"rule",
+        "column", "level", "count", "rows", "value"}]}]; `value` is what was measured of the table, or
+        None for a rule of rows; version is None where a run was stopped
+    """
+    table = asset.partition(".")[2] or asset
+    name = f"clean.{table}"
+    found = []
+    for version in catalog.history(f"quality.{table}"):
+        made = [one for one in catalog.outputs(version.run_id) if one.startswith(f"{name}@")]
+        id_ = made[0] if made else version.id
+        if "rules" in version.notes:
+            found.append(_told(name, id_, version.created_at, version.notes))
+    for one in entries(catalog, name):
+        told = _told(name, one["version_id"], one["at"], one["report"])
+        found.append(told | {one["kind"]: True})
+    return sorted(found, key=lambda one: str(one["created_at"]))
+
+
+def _told(asset: str, version: str | None, at: str, report: Mapping[str, Any]) -> dict[str, Any]:
+    keys = ("rule", "column", "level", "count", "rows", "value")
+    return {
+        "asset": asset,
+        "version": version,
+        "created_at": at,
+        "rows": report.get("rows"),
+        "score": report.get("score"),
+        "stopped": False,
+        "watched": False,
+        "rules": [{key: rule.get(key) for key in keys} for rule in report["rules"]],
+    }

@@ -72,24 +72,30 @@ def place(folder: Path, table: str) -> Path:
     return known[0] if known else folder / "contracts" / f"{table}.odcs.yaml"
 
 
-def check(text: str, folder: Path, table: str) -> dict[str, Any]:
+def check(text: str, folder: Path, table: str | None = None) -> dict[str, Any]:
     """What is wrong with a contract, and what it would change for `table` in this workspace.
 
+    Args:
+        table: default: the table that the text names; one that is not the shop's changes nothing here.
     Returns:
         {"valid", "errors": [{"where", "message"}], "changes": [{"change", "column", "breaking",
         "detail"}]}; `where` is "line 12" or the file where no line is to blame.
     """
-    _known(table)
+    if table is not None:
+        _known(table)
     errors = _errors(text, table)
     changes: list[dict[str, Any]] = []
     if not errors:
+        named = table or str(yaml.safe_load(text).get("name") or "")
         try:
-            new = _override(built_in(table), parse(text, table, partial=True))
+            new = parse(text, named or "contract", partial=named in TABLES)
+            if named in TABLES:
+                new = _override(built_in(named), new)
         except InputError as error:
             step = f"; {error.next}" if error.next else ""
             errors = [{"where": _line_of(text, error), "message": f"{error.message}{step}"}]
         else:
-            changes = compare(_now(folder, table), new)
+            changes = compare(_now(folder, named), new) if named in TABLES else []
     return {"valid": not errors, "errors": errors, "changes": changes}
 
 
@@ -160,17 +166,17 @@ def _now(folder: Path, table: str) -> Contract:
         return built_in(table)
 
 
-def _errors(text: str, table: str) -> list[dict[str, str]]:
+def _errors(text: str, table: str | None) -> list[dict[str, str]]:
     """Every place where the text is not the standard's; none of what only we ask."""
     try:
         read = yaml.safe_load(text)
         tree = yaml.compose(text, yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}" if mark else table
+        where = f"line {mark.line + 1}" if mark else table or "contract"
         return [{"where": where, "message": f"not valid YAML: {error.problem or error.context}"}]
     except yaml.YAMLError as error:  # a character that YAML does not allow
-        return [{"where": table, "message": f"not valid YAML: {error}"}]
+        return [{"where": table or "contract", "message": f"not valid YAML: {error}"}]
     if not isinstance(read, dict):
         return [{"where": "line 1", "message": "a contract is a mapping: name, version, schema, …"}]
     found = [
@@ -180,7 +186,7 @@ def _errors(text: str, table: str) -> list[dict[str, str]]:
     named = read.get("name") or next(
         (part.get("name") for part in read.get("schema") or [] if isinstance(part, dict)), None
     )
-    if not found and named != table:
+    if not found and table is not None and named != table:
         found = [
             {
                 "where": f"line {_line(tree, ['name'])}",

@@ -12,10 +12,20 @@ from typing import Any
 import sqlalchemy as sa
 
 from shopkeeper.assets.catalog import Catalog, now
-from shopkeeper.assets.contracts import Contract, built_in_text, compose, load, own_text
+from shopkeeper.assets.contracts import (
+    Contract,
+    _override,
+    built_in,
+    built_in_text,
+    compose,
+    load,
+    own_text,
+    parse,
+)
 from shopkeeper.assets.contracts.edit import compare
 from shopkeeper.assets.schema import contract_texts
 from shopkeeper.errors import InputError, NotFound
+from shopkeeper.words import TABLES
 
 SHOWN = 12  # changes that the error names
 
@@ -91,6 +101,31 @@ def of_version(catalog: Catalog, asset: str, number: str) -> Contract:
             next=f"see the versions with: shopkeeper assets history {asset}",
         )  # fmt: skip
     return found
+
+
+def named(what: str, folder: Path, catalog: Catalog) -> Contract:
+    """A contract by what people call it.
+
+    Args:
+        what: a file; "events" (what holds now), "events@built-in", or "clean.events@3" (what that
+            version was cleaned by).
+    Raises:
+        NotFound: nothing is called so. InputError: it is no valid contract.
+    """
+    name, _, state = what.partition("@")
+    table = name.rpartition(".")[2]
+    if table in TABLES and not Path(what).is_file():
+        if state == "built-in":
+            return built_in(table)
+        return of_version(catalog, f"clean.{table}", state) if state else load(folder)[table]
+    if not Path(what).is_file():
+        raise NotFound(
+            f"no contract {what!r}", where="contracts",
+            next="name a file, a table, or a state of one: events, events@built-in, clean.events@3",
+        )  # fmt: skip
+    made = parse(Path(what).read_text("utf-8"), what, partial=True)
+    whole = made.name not in TABLES or set(made.names) >= set(built_in(made.name).names)
+    return made if whole else _override(built_in(made.name), made)
 
 
 def _of(catalog: Catalog, table: str, digest: str | None) -> Contract | None:
