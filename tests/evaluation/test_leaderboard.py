@@ -132,5 +132,12 @@ def test_a_validator_gives_the_curve_of_an_epoch_and_asks_the_same_users_each_ti
     model.fit(TrainingData(sequences=asked.histories, items=bare([str(n) for n in range(4)])))
     validate = validator(asked, exclude_seen=True, sample_size=10)
     first = validate(model)
-    assert set(first) == {"NDCG@10", "HR@10", "MRR@10", "accuracy", "recall_weighted", "f1_weighted"}
+    assert set(first) == {
+        "NDCG@10",
+        "HR@10",
+        "MRR@10",
+        "accuracy",
+        "recall_weighted",
+        "f1_weighted",
+    }
     assert validate(model) == first
