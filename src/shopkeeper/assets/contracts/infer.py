@@ -241,7 +241,7 @@ def _code(seen: pl.Series) -> str | None:
         (run[0], len(run[1])) for run in ((m[1], m[0]) for m in re.finditer(r"(.)\1*", shape[0]))
     ]
     parts = [
-        kinds.get(char, re.escape(char)) + (f"{{{length}}}" if length > 1 else "")
+        kinds.get(char, r"\." if char == "." else char) + (f"{{{length}}}" if length > 1 else "")
         for char, length in runs
     ]
     return f"^{''.join(parts)}$"
