@@ -23,27 +23,45 @@ import polars as pl
 
 from shopkeeper import config, pipeline
 from shopkeeper.analysis.sql import Limits, Result, query
-from shopkeeper.assets import backup, contracts, durable, upgrade
+from shopkeeper.assets import (
+    about,
+    backup,
+    contracts,
+    durable,
+    journal,
+    lineage,
+    search,
+    upgrade,
+    usage,
+)
 from shopkeeper.assets.catalog import Version
 from shopkeeper.assets.contracts import edit as contract_edit
+from shopkeeper.assets.contracts import guard, infer
+from shopkeeper.assets.diff import column_grades, promised_grades
+from shopkeeper.assets.lineage import DEPTH
 from shopkeeper.assets.objects import open_store
 from shopkeeper.assets.store import Assets
-from shopkeeper.clean import identity
+from shopkeeper.clean import alerts, identity, repairs
+from shopkeeper.clean import quarantine as rejected
 from shopkeeper.clean.report import explain
+from shopkeeper.collect.environment import filled
+from shopkeeper.collect.look import rows_of
 from shopkeeper.collect.sources import kinds_of
 from shopkeeper.engine.steps import Outcome, Report, Step, run_steps, select, silent
 from shopkeeper.errors import Conflict, InputError, NotFound, NotReady
 from shopkeeper.governance.access import OWNER
 from shopkeeper.models import registry
-from shopkeeper.serving import loop, releases
+from shopkeeper.serving import loop, releases, trace
 from shopkeeper.serving.service import Service
-from shopkeeper.words import KINDS, TABLES, VISIT, Purpose
+from shopkeeper.words import KINDS, TABLES, VISIT, Grade, Purpose
 
 # models in this group wait for [schedule] retrain_minutes in a scheduled run
 TRAIN = "train"
 MAIN_ONLY = ("collect", "release")  # groups that no branch runs
 CACHE_BYTES = 32 << 20  # of pictures shown last
 CACHE_PICTURES = 5_000
+_SUMMARY = ("kind", "description", "owner", "grade", "contract", "version", "number", "rows", "bytes",
+            "created_at", "quality")  # fmt: skip
 WRITTEN = (".csv", ".parquet", ".jsonl", ".ndjson")  # suffixes of tables that go out
 
 
@@ -74,7 +92,8 @@ class Shop:
         if (home / "shop.toml").exists() or not _plain(home):
             settings = config.load(home)
         with durable.full_disk_told(home):
-            assets = Assets(home, buckets=settings.buckets)
+            url = settings.catalog and filled(settings.catalog, "shop.toml", "catalog")
+            assets = Assets(home, buckets=settings.buckets, catalog=url)
         return cls(home, settings, assets)
 
     @classmethod
@@ -150,6 +169,7 @@ class Shop:
         *,
         force: bool = False,
         scheduled: bool = False,
+        accept_change: bool = False,
         report: Report = silent,
     ) -> dict[str, Any]:
         """Run the loop, or the steps or groups named; only what is not fresh.
@@ -157,7 +177,9 @@ class Shop:
         Args:
             force: run the named steps even when fresh, and read raw files from the start.
             scheduled: leave models alone that are younger than [schedule] retrain_minutes.
+            accept_change: breaking changes of contracts are meant; see `contracts.guard`.
         Raises:
+            InputError: a contract has changed so that it breaks, told before the first step.
             Conflict: another run is at work here. NotFound, InputError: a name in shop.toml's
                 `models` is none, told before the first step.
         """
@@ -167,13 +189,23 @@ class Shop:
         if scheduled:
             chosen = [step for step in chosen if not (step.group == TRAIN and self._young(step))]
         started = time.monotonic()
-        with durable.full_disk_told(self.assets.root), self._alone():
-            outcomes = run_steps(
-                chosen, self.folder, self.settings, self.assets, force=force, report=report
-            )
+        catalog, main = self.assets.catalog, self.assets.catalog.branch is None
+        cleaned = [step.name.partition(".")[2] for step in chosen if step.group == "clean"]
+        try:
+            with durable.full_disk_told(self.assets.root), self._alone():
+                changed = guard.stop_breaking(
+                    catalog, self.folder, cleaned, accept=accept_change or not main
+                )
+                outcomes = run_steps(
+                    chosen, self.folder, self.settings, self.assets, force=force, report=report
+                )
+        finally:
+            if main:
+                alerts.after_run(catalog, self.settings.alerts, self.settings.name, self.folder)
         if self._service is not None:
             self._service.reload()
-        return self._told(outcomes, time.monotonic() - started)
+        told = self._told(outcomes, time.monotonic() - started)
+        return told | {"contracts": changed}
 
     def _alone(self) -> AbstractContextManager[None]:
         """Inside, no other run is at work here. Conflict: one is."""
@@ -228,6 +260,8 @@ class Shop:
                 }
             )
         states = {row["state"] for row in told}
+        promises = about.freshness(catalog)
+        overdue = [{"asset": name, **one} for name, one in promises.items() if one["overdue"]]
         now = releases.pointer(self.assets.root / "releases")
         if "failed" in states:
             bad = next(row for row in told if row["state"] == "failed")
@@ -236,12 +270,19 @@ class Shop:
             following = "bring it up to date with: shopkeeper run"
         elif now is None:
             following = "no release serves yet: shopkeeper run"
+        elif overdue:
+            late = overdue[0]
+            following = (
+                f"{late['asset']} is {late['age_hours'] or 0:,.1f} h old and promised to be no older "
+                f"than {late['fresh_hours']:g} h: shopkeeper run, or bring newer data"
+            )
         else:
             following = "all is fresh; serve it with: shopkeeper serve"
         return {
             "shop": self.settings.name,
             "release": now.release if now else None,
             "steps": told,
+            "overdue": overdue,
             "next": following,
             "schedule": self._schedule(),
         }
@@ -284,8 +325,11 @@ class Shop:
         record = self._record(name)
         history = self.assets.catalog.history(name)
         current = history[0] if history else None
+        grades = column_grades(self.assets, name, list(current.schema if current else {}))
+        told = about.about(self.assets.catalog, name, grades)
         return {
             **self._summary(record),
+            **{key: told[key] for key in ("tags", "terms", "columns", "freshness")},
             "schema": current.schema if current else {},
             "quality_report": current.quality if current else None,
             "notes": current.notes if current else {},
@@ -295,30 +339,69 @@ class Shop:
             "run": self.assets.catalog.run(current.run_id) if current else None,
         }
 
-    def lineage(self, name: str | None = None) -> dict[str, Any]:
+    def lineage(
+        self, name: str | None = None, *, depth: int = DEPTH, direction: str = "both"
+    ) -> dict[str, Any]:
         """{"nodes": [...], "edges": [{"from", "to"}]} of current versions; around `name`, or all.
 
-        Edges are what runs really read when they made the current versions.
+        Edges are what runs really read when they made the current versions, and what other systems
+        told of theirs (`lineage import`; layer "external").
+
+        Args:
+            direction: "up" to what `name` was made from, "down" to what was made from it, or "both".
+            depth: so many hops.
         """
         catalog = self.assets.catalog
-        records = {r["name"]: r for r in catalog.assets() if r["version"] is not None}
-        if name is not None:
+        if name is None:
+            edges = lineage.all_asset_edges(catalog)
+            records = catalog.assets()
+        else:
+            edges = set()
+            for way in lineage.ways(direction):
+                edges |= lineage.asset_edges(catalog, name, way, depth)
+            records = catalog.assets({name, *(end for edge in edges for end in edge)})
+        known = {r["name"]: r for r in records if r["version"] is not None}
+        others = {end for edge in edges for end in edge} - known.keys()
+        if name is not None and name not in known and name not in others:
             self._record(name)
-        edges = set()
-        for asset, record in records.items():
-            for source in catalog.made_from(record["version"].id):
-                edges.add((source.rpartition("@")[0], asset))
-        kept = set(records)
-        if name is not None:
-            kept = _reach(name, edges) | _reach(name, {(b, a) for a, b in edges})
+        nodes = {n: self._summary(record) for n, record in known.items()}
+        nodes |= {n: dict.fromkeys(_SUMMARY) | {"name": n, "layer": "external"} for n in others}
         return {
-            "nodes": [
-                {**self._summary(records[n]), "focus": n == name}
-                for n in sorted(kept)
-                if n in records
-            ],
-            "edges": [{"from": a, "to": b} for a, b in sorted(edges) if a in kept and b in kept],
+            "nodes": [{**nodes[n], "focus": n == name} for n in sorted(nodes)],
+            "edges": [{"from": a, "to": b} for a, b in sorted(edges)],
         }
+
+    def column_lineage(
+        self,
+        name: str,
+        column: str | None = None,
+        *,
+        depth: int = DEPTH,
+        direction: str = "up",
+        rows: bool = False,
+    ) -> dict[str, Any]:
+        """{"nodes": [{"asset", "column"}], "edges": [{"from", "to", "how"}]}; see assets.lineage.
+
+        Args:
+            column: None: all columns of the asset, and what decided on its rows.
+            rows: follow what decided which rows there are, not values alone.
+        """
+        return lineage.column_lineage(
+            self.assets.catalog, name, column, direction=direction, depth=depth, rows=rows
+        )
+
+    def trace_answer(self, answer_id: str) -> dict[str, Any]:
+        """From an answer to its release, models, training snapshot and raw rows; see serving.trace."""
+        answers = None if self._service is None else self._service.answers
+        return trace.trace_answer(self.assets, self.settings, answer_id, answers)
+
+    def trace_row(self, file: str, line: int) -> dict[str, Any]:
+        """From a raw row to every version, model and release that it reached; see serving.trace."""
+        return trace.trace_row(self.assets, file, line)
+
+    def trace_event(self, event_id: str) -> dict[str, Any]:
+        """As `trace_row`, of all rows with that event id."""
+        return trace.trace_event(self.assets, event_id)
 
     def preview(self, name: str, n: int = 20) -> dict[str, Any]:
         """The first rows of a table, or the files of an asset that is a folder."""
@@ -355,6 +438,77 @@ class Shop:
             }
             for run in catalog.runs(step=step, limit=limit)
         ]
+
+    def find(
+        self,
+        query: str,
+        limit: int = 20,
+        *,
+        kind: str | None = None,
+        layer: str | None = None,
+        tag: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """Assets for a query in English or Chinese, best first; see `assets.search.find`."""
+        return search.find(self.assets.catalog, query, limit, kind=kind, layer=layer, tag=tag)
+
+    def profile(self, name: str, version: str | int | None = None) -> dict[str, Any]:
+        """What stands in the columns of a table; see `Assets.profile`."""
+        self._record(name)
+        return self.assets.profile(name, version, by=OWNER, purpose=Purpose.ANALYSE)
+
+    def describe(
+        self,
+        name: str,
+        column: str | None = None,
+        *,
+        description: str | None = None,
+        owner: str | None = None,
+        tags: Sequence[str] | None = None,
+        terms: Sequence[str] | None = None,
+        grade: str | None = None,
+        fresh_hours: float | None = None,
+    ) -> dict[str, Any]:
+        """Say something of an asset or a column; see `assets.about.describe`. As `about` then."""
+        record = self._record(name)
+        if column is None:
+            plain = self.assets.catalog.asset(name, told=False) or record
+            promised = Grade(plain["grade"])
+        else:
+            promised = promised_grades(self.assets, name, [column])[column]
+        about.describe(
+            self.assets.catalog, name, column, description=description, owner=owner, tags=tags,
+            terms=terms, grade=grade, fresh_hours=fresh_hours, promised=promised,
+        )  # fmt: skip
+        return self.about(name)
+
+    def about(self, name: str) -> dict[str, Any]:
+        """What is said of an asset and its columns; see `assets.about.about`."""
+        version = self._record(name)["version"]
+        grades = column_grades(self.assets, name, list(version.schema if version else {}))
+        return about.about(self.assets.catalog, name, grades)
+
+    def glossary(self) -> list[dict[str, Any]]:
+        """All terms: {"term", "definition", "definition_zh", "synonyms", "built_in", "used_by"}."""
+        return about.listed(self.assets.catalog)
+
+    def define(self, term: str, definition: str, synonyms: Sequence[str] = ()) -> dict[str, Any]:
+        """Put a term into the glossary, or in the place of the one that is called so."""
+        return about.define(self.assets.catalog, term, definition, synonyms)
+
+    def undefine(self, term: str) -> None:
+        """Take a term of the workspace out of the glossary."""
+        about.undefine(self.assets.catalog, term)
+
+    def usage(self, name: str) -> dict[str, Any]:
+        """Who read an asset, for what, how often; see `assets.usage.used`."""
+        self._record(name)
+        self.assets.reads.flush()
+        return usage.used(self.assets.catalog, name)
+
+    def cost(self, name: str) -> dict[str, Any]:
+        """CPU, time, memory and bytes that an asset took; see `assets.usage.cost`."""
+        self._record(name)
+        return usage.cost(self.assets.catalog, name)
 
     def history(self, name: str) -> list[dict[str, Any]]:
         """All versions of an asset, newest first."""
@@ -468,12 +622,16 @@ class Shop:
         )
 
     def _record(self, name: str) -> dict[str, Any]:
-        found = [record for record in self.assets.catalog.assets() if record["name"] == name]
-        if not found:
+        found = self.assets.catalog.asset(name)
+        if found is None:
+            near = search.find(self.assets.catalog, name, limit=1)
+            known = f"; did you mean {near[0]['name']!r}?" if near else ""
             raise NotFound(
-                f"no asset {name!r}", where="catalogue", next="see them with: shopkeeper assets ls"
+                f"no asset {name!r}{known}",
+                where="catalogue",
+                next="see them with: shopkeeper assets ls",
             )
-        return found[0]
+        return found
 
     def _summary(self, record: dict[str, Any]) -> dict[str, Any]:
         version: Version | None = record["version"]
@@ -567,6 +725,65 @@ class Shop:
                 told += json.loads(frame.write_json())
         return told
 
+    def quality_history(self, asset: str | None = None) -> list[dict[str, Any]]:
+        """The quality of a table, or of all, over time; see `assets.journal.history`.
+
+        Returns:
+            [{"asset", "version", "created_at", "rows", "score", "stopped", "watched", "rules": [{
+            "rule", "column", "level", "count", "rows", "value"}]}], oldest first
+        """
+        names = [asset] if asset is not None else [f"clean.{table}" for table in TABLES]
+        table = names[0].rpartition(".")[2]
+        if asset is not None and table not in TABLES:
+            raise NotFound(f"no table {asset!r}", next=f"there are: {', '.join(TABLES)}")
+        found = [one for name in names for one in journal.history(self.assets.catalog, name)]
+        return sorted(found, key=lambda one: str(one["created_at"]))
+
+    def quarantine_repair(
+        self, table: str, rule: str, set: str | Sequence[str], why: str = "", by: str = OWNER.name
+    ) -> dict[str, Any]:
+        """Have cleaning put rows right that it quarantines under `rule`; see `clean.repairs`.
+
+        Args:
+            set: "column=text", "column=" (no value) or "column:=SQL over the row's own columns".
+            why: the reason; it is kept with the decision, and needed.
+        Returns:
+            the decision, {"rows", "examples"} it was tried on, and what to do next
+        """
+        repair, tried = rejected.propose(self.assets, table, rule, rejected.spelt(set))
+        told = repairs.decide(self.assets, table, repair, repairs.MADE, why, by)
+        return {**told, **tried, "next": f"shopkeeper quarantine replay {table} --rule {rule}"}
+
+    def quarantine_try(self, table: str, rule: str, set: str | Sequence[str]) -> dict[str, Any]:
+        """{"rows", "examples"}: what a repair would set; nothing is kept."""
+        return rejected.propose(self.assets, table, rule, rejected.spelt(set))[1]
+
+    def quarantine_undo(
+        self, table: str, repair: str, why: str, by: str = OWNER.name
+    ) -> dict[str, Any]:
+        """Take a repair back; from the next run on its rows are in quarantine again."""
+        told = repairs.undo(self.assets, table, repair, why, by)
+        return {**told, "next": f"shopkeeper quarantine replay {table}"}
+
+    def quarantine_repairs(self, table: str | None = None) -> list[dict[str, Any]]:
+        """[{"table", "repair", "rule", "set", "why", "by", "at", "undone", "repaired"}], oldest first."""
+        return rejected.listed(self.assets, table)
+
+    def quarantine_replay(
+        self, table: str, rule: str | None = None, report: Report = silent
+    ) -> dict[str, Any]:
+        """Clean `table` again as its repairs, its contract and what it refers to are now.
+
+        Returns:
+            {"replayed": rows that were in quarantine (under `rule`), "clean", "merged", "still"};
+            clean + merged + still = replayed
+        """
+        before = rejected.in_quarantine(self.assets, table)
+        if rule is not None:
+            before = before.filter(pl.col("rule") == rule)
+        self.run([f"clean.{table}"], force=True, report=report)
+        return rejected.became(self.assets, table, before)
+
     # contracts
 
     def contracts(self) -> list[dict[str, Any]]:
@@ -577,9 +794,30 @@ class Shop:
         """{"table", "yaml", "origin", "columns"} of one contract. NotFound names those there are."""
         return contract_edit.document(self.folder, table)
 
-    def contract_check(self, text: str, table: str) -> dict[str, Any]:
+    def contract_check(self, text: str, table: str | None = None) -> dict[str, Any]:
         """What is wrong with a contract, by line, and what it would change; see contracts.edit."""
         return contract_edit.check(text, self.folder, table)
+
+    def contract_diff(self, a: str, b: str) -> list[dict[str, Any]]:
+        """What contract `b` promises otherwise than `a`: [{"change", "column", "breaking", "detail"}].
+
+        Each is a file, or a table's: "events", "events@built-in", "clean.events@3"; see `contracts.guard`.
+        """
+        old, new = (guard.named(one, self.folder, self.assets.catalog) for one in (a, b))
+        return contract_edit.compare(old, new)
+
+    def contract_infer(self, what: str, rows: int = 1_000_000) -> str:
+        """A first contract of a file or of an asset, drafted from at most `rows` of its rows, as YAML."""
+        path = Path(what)
+        if path.is_file() or not self.assets.exists(what):
+            name = path.name.partition(".")[0]
+            return infer.draft(rows_of(path, rows), name)
+        version = self.assets.current(what)
+        scan = self.assets.scan(what, by=OWNER, purpose=Purpose.ANALYSE)
+        frame = scan.drop(pl.selectors.binary()).head(rows).collect()
+        table = what.partition(".")[2]
+        known = contracts.load(self.folder)[table] if table in TABLES else None
+        return infer.draft(frame, table, known=known, rows=version.rows)
 
     def contract_save(self, table: str, text: str) -> dict[str, Any]:
         """Make `text` the contract of `table`, keeping the file before it; InputError: not valid."""
@@ -745,17 +983,6 @@ def _version(version: Version) -> dict[str, Any]:
         "run_id": version.run_id,
         "quality": version.quality,
     }
-
-
-def _reach(start: str, edges: set[tuple[str, str]]) -> set[str]:
-    found, todo = {start}, [start]
-    while todo:
-        at = todo.pop()
-        for a, b in edges:
-            if a == at and b not in found:
-                found.add(b)
-                todo.append(b)
-    return found
 
 
 __all__ = ["Conflict", "NotReady", "Shop", "write_table"]

@@ -36,9 +36,10 @@ from shopkeeper.assets.schema import (
     column_maps,
     external_edges,
     run_inputs,
+    run_outputs,
     versions,
 )
-from shopkeeper.errors import NotFound
+from shopkeeper.errors import InputError, NotFound
 
 Direction = Literal["up", "down"]
 T = TypeVar("T")
@@ -47,6 +48,9 @@ ROWS = "*"  # as a column: which rows there are; of an asset that is files: what
 DEPTH = 100  # hops, where nobody asks for fewer
 EXTERNAL = "@0"  # the version of an asset of another system, which tells us none
 RANK = {"copied": 0, "computed": 1, "read": 2, "rows": 3}  # the more exact word counts
+_EDGE = [
+    column_edges.c[name] for name in ("from_asset", "from_column", "to_asset", "to_column", "how")
+]
 TOGETHER = 2_000  # columns or versions looked up in one statement
 
 
@@ -212,7 +216,7 @@ def record_same(connection: sa.Connection, version_id: str, old_id: str) -> None
 def edges_of(catalog: Catalog, version_id: str) -> list[Edge]:
     """The edges into the columns of one version; none where it was made before maps were kept."""
     query = (
-        sa.select(column_edges)
+        sa.select(*_EDGE)
         .join(column_maps, column_maps.c.map == column_edges.c.map)
         .where(column_maps.c.version_id == version_id)
     )
@@ -224,18 +228,26 @@ def edges_of(catalog: Catalog, version_id: str) -> list[Edge]:
 
 
 def walk(
-    catalog: Catalog, version_ids: Collection[str], direction: Direction = "up", depth: int = DEPTH
+    catalog: Catalog,
+    version_ids: Collection[str],
+    direction: Direction = "up",
+    depth: int = DEPTH,
+    *,
+    every: bool = False,
 ) -> dict[str, Any]:
     """Versions that these were made from ("up") or that were made from these ("down").
+
+    Args:
+        every: where several runs made the very same version, what any of them read; else the newest.
 
     Returns:
         {"nodes": [{"version", "depth"}], "edges": [{"from", "to"}]}, nearest first; ids of versions.
     """
-    made, read = column_maps.c.version_id, run_inputs.c.version_id
+    makers = run_outputs if every else column_maps
+    made, read = makers.c.version_id, run_inputs.c.version_id
     here = made if direction == "up" else read
-    query = sa.select(read, made).join_from(
-        column_maps, run_inputs, run_inputs.c.run_id == column_maps.c.run_id
-    )
+    query = sa.select(read, made).distinct()
+    query = query.join_from(makers, run_inputs, run_inputs.c.run_id == makers.c.run_id)
     query = query.join(versions, versions.c.id == made)
     query = query.where(catalog._visible(versions), read != made)
     depths: dict[str, int] = dict.fromkeys(version_ids, 0)
@@ -259,6 +271,26 @@ def walk(
         "nodes": [{"version": version, "depth": hop} for version, hop in nodes],
         "edges": [{"from": source, "to": target} for source, target in sorted(edges)],
     }
+
+
+def readers(catalog: Catalog, version_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Runs that read any of these versions: {"run", "reads": ids, "makes": ids}, the newest first."""
+    read = sa.select(run_inputs.c.run_id).where(run_inputs.c.version_id.in_(list(version_ids)))
+    made = (
+        sa.select(run_outputs.c.run_id, run_outputs.c.version_id)
+        .join(versions, versions.c.id == run_outputs.c.version_id)
+        .where(run_outputs.c.run_id.in_(read), catalog._visible(versions))
+        .order_by(versions.c.created_at.desc())
+    )
+    found: dict[str, dict[str, Any]] = {}
+    with catalog.reader.connect() as connection:
+        for run, version in connection.execute(made):
+            told = found.setdefault(str(run), {"run": str(run), "reads": [], "makes": []})
+            told["makes"].append(str(version))
+        also = sa.select(run_inputs.c.run_id, run_inputs.c.version_id)
+        for run, version in connection.execute(also.where(run_inputs.c.run_id.in_(list(found)))):
+            found[str(run)]["reads"].append(str(version))
+    return list(found.values())
 
 
 def asset_edges(
@@ -359,7 +391,7 @@ def column_lineage(
     asset: str,
     column: str | None = None,
     *,
-    direction: Direction | Literal["both"] = "up",
+    direction: str = "up",
     depth: int = DEPTH,
     rows: bool = False,
 ) -> dict[str, Any]:
@@ -369,9 +401,8 @@ def column_lineage(
         NotFound: no such asset, or no such column in its current version.
     """
     _there(catalog, asset, column)
-    ways: tuple[Direction, ...] = ("up", "down") if direction == "both" else (direction,)
     found: set[Edge] = set()
-    for way in ways:
+    for way in ways(direction):
         found |= column_walk(catalog, asset, column, direction=way, depth=depth, rows=rows)
     nodes = {edge.source for edge in found} | {edge.target for edge in found}
     if column is not None:
@@ -391,6 +422,18 @@ def external(catalog: Catalog) -> list[dict[str, Any]]:
         {"from": r["from_asset"], "to": r["to_asset"], "job": r["job"], "told_at": r["told_at"]}
         for r in sorted(found, key=lambda r: (r["from_asset"], r["to_asset"], r["job"]))
     ]
+
+
+def ways(direction: str) -> tuple[Direction, ...]:
+    """ "up", "down" or "both" as the walks it stands for. InputError: another word."""
+    known: dict[str, tuple[Direction, ...]] = {
+        "up": ("up",),
+        "down": ("down",),
+        "both": ("up", "down"),
+    }
+    if direction not in known:
+        raise InputError(f"no direction {direction!r}", next=f"one of: {', '.join(known)}")
+    return known[direction]
 
 
 def _there(catalog: Catalog, asset: str, column: str | None) -> None:
@@ -427,14 +470,14 @@ def _hop(
         here = (ends[0] == asked_.c.asset) & (ends[1] == asked_.c.name)
         if direction == "up":  # asset -> its current version -> its map -> edges
             query = (
-                sa.select(column_edges)
+                sa.select(*_EDGE)
                 .select_from(asked_)
                 .join(column_maps, column_maps.c.version_id == _head(catalog, asked_.c.asset))
                 .join(column_edges, (column_edges.c.map == column_maps.c.map) & here)
             )
         else:  # edges -> those that are in the map of what is current
             query = (
-                sa.select(column_edges)
+                sa.select(*_EDGE)
                 .select_from(asked_)
                 .join(column_edges, here)
                 .join(
@@ -476,10 +519,7 @@ def _parts(some: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def _edges(connection: sa.Connection, query: sa.Select[Any]) -> list[Edge]:
-    names = ("from_asset", "from_column", "to_asset", "to_column", "how")
-    columns = [column_edges.c[name] for name in names]
-    found = connection.execute(query.with_only_columns(*columns, maintain_column_froms=True))
-    return [Edge(*map(str, row)) for row in found]
+    return [Edge(*map(str, row)) for row in connection.execute(query)]
 
 
 __all__ = ["Derivation", "Edge", "column_lineage", "column_walk", "edges_of", "record", "walk"]
