@@ -153,23 +153,25 @@ def _keys(assets: "Assets", name: str, both: list[str], keys: Sequence[str] | No
 
 
 def column_grades(assets: "Assets", name: str, columns: Sequence[str]) -> dict[str, Grade]:
-    """The grade of each column: its contract's; that of the asset where no contract knows it.
+    """The grade of each column: as promised, or what people said of it or of the asset if stricter."""
+    told = said(assets.catalog, name)
+    whole = told.get("", {}).get("grade")
+    return {
+        column: stricter(grade, whole, told.get(column, {}).get("grade"))
+        for column, grade in promised_grades(assets, name, columns).items()
+    }
 
-    What people said of a column, or of the asset as a whole, counts where it is stricter.
-    """
-    about = assets.catalog.asset(name)
+
+def promised_grades(assets: "Assets", name: str, columns: Sequence[str]) -> dict[str, Grade]:
+    """The grade of each column: its contract's; that of the asset where no contract knows it."""
+    about = assets.catalog.asset(name, told=False)
     default = Grade(about["grade"]) if about else Grade.SENSITIVE
     table = (about["contract"] if about else None) or name.partition(".")[2]
     known = {}
     if table in TABLES:
         contract = contracts.load(assets.root.parent)[table]
         known = {column.name: column.grade for column in contract.columns}
-    told = said(assets.catalog, name)
-    whole = told.get("", {}).get("grade")
-    return {
-        column: stricter(known.get(column, default), whole, told.get(column, {}).get("grade"))
-        for column in columns
-    }
+    return {column: known.get(column, default) for column in columns}
 
 
 @dataclass

@@ -11,7 +11,7 @@ whole numbers, exact sums of floats, bins whose widths are powers of two, the sm
 Of columns graded above `internal` only nulls and the number of distinct values are kept.
 
 Source of the distinct count: Bar-Yossef et al., "Counting Distinct Elements in a Data Stream", 2002
-(the SMALLEST hashes): exact below SMALLEST values, else within about 3% (one standard deviation).
+(the SMALLEST hashes): exact below SMALLEST values, else within about 2% (one standard deviation).
 """
 
 import json
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from shopkeeper.assets.catalog import Catalog
 
 SAMPLE = 20_000  # rows of a part that are looked at one by one, at least
-SMALLEST = 1024  # hashes that are kept of a column
+SMALLEST = 2048  # hashes that are kept of a column
 BINS = 128  # of a part; what is shown has fewer
 SHOWN_BINS = 24
 FREQUENT = 100  # values of a part that are counted
@@ -96,7 +96,7 @@ def finish(part: Part) -> dict[str, Any]:
     return {
         "rows": part["rows"],
         "sampled": 1.0 if not part["rows"] else part["looked"] / part["rows"],
-        "columns": [_told(name, column) for name, column in part["columns"].items()],
+        "columns": [_told(name, one, part["rows"]) for name, one in part["columns"].items()],
     }
 
 
@@ -396,7 +396,7 @@ def _summed(several: Sequence[Mapping[int, int]]) -> dict[str, int]:
 # as told
 
 
-def _told(name: str, column: Part) -> dict[str, Any]:
+def _told(name: str, column: Part, rows: int) -> dict[str, Any]:
     temporal = column["type"].startswith(("Datetime", "Date"))
     shown = _instant if temporal else (lambda value: value)
     least, greatest = column.get("min"), column.get("max")
@@ -408,7 +408,7 @@ def _told(name: str, column: Part) -> dict[str, Any]:
         "type": column["type"],
         "grade": column["grade"],
         "nulls": column["nulls"],
-        "distinct": _distinct(column.get("hashes")),
+        "distinct": _distinct(column.get("hashes"), rows - column["nulls"]),
         "min": None if least is None else shown(least),
         "max": None if greatest is None else shown(greatest),
         "mean": total / column["n"] if total is not None and column.get("n") else None,
@@ -423,12 +423,12 @@ def _instant(micros: float) -> str:
     return datetime.fromtimestamp(micros / 1e6, UTC).isoformat()
 
 
-def _distinct(hashes: Sequence[int] | None) -> int | None:
+def _distinct(hashes: Sequence[int] | None, values: int) -> int | None:
     if hashes is None:
         return None
     if len(hashes) < SMALLEST:
         return len(hashes)
-    return round((SMALLEST - 1) * _ALL / hashes[-1])
+    return min(values, round((SMALLEST - 1) * _ALL / hashes[-1]))
 
 
 def _histogram(column: Part, temporal: bool) -> dict[str, Any] | None:

@@ -48,10 +48,18 @@ Form = Literal["polars", "pandas", "arrow"]
 class Assets:
     """The assets of the workspace at `folder`, as a branch (an id) or the main line sees them."""
 
-    def __init__(self, folder: Path, *, buckets: int = 16, branch: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        buckets: int = 16,
+        branch: str | None = None,
+        catalog: str | None = None,
+    ) -> None:
+        """`catalog` is the URL of a PostgreSQL database; without one the catalogue is a file."""
         self.root = folder / "store"
         self.buckets = buckets
-        self.catalog = Catalog(self.root / "catalog.db", branch)
+        self.catalog = Catalog(self.root / "catalog.db", branch, catalog)
         self.reads = Reads(self.catalog)
 
     def close(self) -> None:
@@ -272,7 +280,9 @@ class Assets:
         until the branch is promoted or dropped, so a dry run is: branch, run, compare, drop.
         """
         opened = branches.identify(self.catalog, name)
-        assets = Assets(self.root.parent, buckets=self.buckets, branch=opened)
+        assets = Assets(
+            self.root.parent, buckets=self.buckets, branch=opened, catalog=self.catalog.url
+        )
         try:
             yield assets
         finally:
@@ -883,7 +893,9 @@ class Run:
         if base is None or not base.is_table or writer.mode == "replace":
             return []
         old = self.assets._data_files(base)
-        return old if writer.mode == "append" else [f for f in old if f.bucket not in writer.emptied]
+        return (
+            old if writer.mode == "append" else [f for f in old if f.bucket not in writer.emptied]
+        )
 
     def _store_table(
         self, name: str, target: list[DataFile], schema: pl.Schema, number: int, digest: str

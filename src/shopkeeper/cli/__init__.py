@@ -17,7 +17,9 @@ from shopkeeper.cli import (
     assets,
     backup,
     branches,
+    catalogue,
     clients,
+    contracts,
     identity,
     loop,
     quality,
@@ -27,7 +29,20 @@ from shopkeeper.cli.root import app
 from shopkeeper.cli.terminal import err
 from shopkeeper.errors import ShopkeeperError
 
-GROUPS = (loop, quality, assets, branches, analysis, answers, releases, clients, backup, identity)
+GROUPS = (
+    loop,
+    quality,
+    contracts,
+    assets,
+    catalogue,
+    branches,
+    analysis,
+    answers,
+    releases,
+    clients,
+    backup,
+    identity,
+)
 
 
 def main() -> None:
