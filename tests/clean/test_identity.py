@@ -106,6 +106,7 @@ def test_a_person_is_called_by_the_id_that_registered_first() -> None:
         ("phone", "+86 138-0013-8000", "13800138000"),
         ("phone", "0086 138 0013 8000", "13800138000"),
         ("phone", "13800138000", "13800138000"),
+        ("phone", "13800138000.0", "13800138000"),
         ("phone", "12", None),
         ("name", "ＬＩ  Na", "lina"),
         ("lower", " A1 ", "a1"),
@@ -131,6 +132,20 @@ def test_values_are_compared_as_that_kind_of_thing_is_written(
 def test_one_typo_is_a_sign_more_less_other_or_two_swapped(a: str, b: str, near: bool) -> None:
     assert identity.one_typo(a, b) is near
     assert identity.one_typo(b, a) is near
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "linked"),
+    [("wangwei", "wangwie", True), ("王小明", "王小明a", True), ("王伟", "王芳", False),
+     ("王伟", "王小伟", False), ("王小明", "王明小", False), ("김민수", "김민서", False)],
+)  # fmt: skip
+def test_one_character_other_is_no_typing_error_that_links(a: str, b: str, linked: bool) -> None:
+    name = {"from": "users.attributes.name", "weight": 0.3, "veto": True, "typos": True}
+    phone = {"from": "users.attributes.phone", "weight": 0.85}
+    told = values(u={"phone": "1", "name": a, "mail": "m"}, v={"phone": "1", "name": b})
+    assert bool(persons(told, settings(name=name, phone=phone))) is linked
+    both = values(u={"mail": "m", "name": a}, v={"mail": "m", "name": b})  # nor one that vetoes
+    assert persons(both, settings(name=name, mail=MAIL))
 
 
 def test_two_ids_that_count_their_events_alike_keep_both_events() -> None:
@@ -239,6 +254,20 @@ def test_an_alias_is_answered_as_the_person_and_one_no_is_the_no_of_all(shop: Pa
         opened.service.record([{"user_id": "w0", "item_id": "i29", "kind": "cart"}])
         assert live.of("u0").acts[-1].item_id == "i29"
         assert {"u1", "w1"} <= opened.service._live.release.opted_out
+
+
+@pytest.mark.parametrize(
+    ("stands", "told"),
+    [
+        ("users.mail", r'other columns of users are attributes: from = "users.attributes.mail"'),
+        ("events.device_id", r"events has no column 'device_id'; it has: event_id, user_id"),
+        ("users.region.city", r"users.region is one value and has no part 'city'"),
+    ],
+)
+def test_a_key_in_a_column_that_is_not_there_is_told(shop: Path, stands: str, told: str) -> None:
+    (shop / "shop.toml").write_text(TOML + f'[identity.keys.k]\nfrom = "{stands}"\n')
+    with Shop.open(shop) as opened, pytest.raises(InputError, match=told):
+        opened.run(["collect", "clean"])
 
 
 def test_a_decision_needs_a_reason_and_two_ids_that_are_one_person(shop: Path) -> None:

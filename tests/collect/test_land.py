@@ -76,6 +76,19 @@ def lines_of(raw: pl.DataFrame) -> set[tuple[str, int]]:
     return set(raw.select("file", "line").rows())
 
 
+def test_a_user_id_with_blanks_around_lies_with_the_other_rows_of_its_user(
+    folder: Path, collected: Collect
+) -> None:
+    (folder / "e-0.csv").write_text("user_id,item_id\n" + "u1,i1\n u1,i2\nu1 ,i3\n\tu1,i4\n")
+    collected()
+    with Shop.open(folder) as shop:
+        parts = [
+            shop.assets.read("raw.events", by=OWNER, purpose=Purpose.AUDIT, buckets=[n])["user_id"]
+            for n in range(2)
+        ]
+    assert sorted(part.str.strip_chars().is_in(["u1"]).sum() for part in parts)[0] == 0
+
+
 def test_a_forced_run_that_was_stopped_goes_on_as_a_replacement(
     folder: Path, collected: Collect, killed: Callable[..., None]
 ) -> None:

@@ -2,8 +2,9 @@
 
 Two user ids agree on a key where they have the same value of it after its normalisation. Weights of
 the keys they agree on add up to their score; 1 is enough, so a strong key links alone and weak ones in
-combination. Of a key with `typos`, values that one typing error makes of each other count half. The
-rule is conservative:
+combination. Of a key with `typos`, values that one typing error makes of each other count half; where
+the error is in a Chinese character, which as well makes another name, they count nothing. The rule is
+conservative:
 
     shared     a value that more than `max_users` users have links nobody (a shop's tablet, info@ …)
     veto       two groups that both have a value of a key with `veto`, and none in common, are two
@@ -65,6 +66,7 @@ DECISION: dict[str, Any] = {
     "by": pl.String,
     "at": pl.Datetime("us", "UTC"),
 }
+_SYLLABLES = "\u2e80"  # from here on signs write syllables and words, no single sounds
 NO_VALUE = ("", "null", "none", "nan", "n/a", "unknown", "undefined", "-", "无", "未知")
 
 
@@ -86,7 +88,8 @@ def normalised(value: pl.Expr, key: IdentityKey) -> pl.Expr:
             made = lower.str.replace(r"\+[^@]*@", "@")
             made = pl.when(made.str.contains(r"^[^@\s]+@[^@\s]+\.[^@\s]+$")).then(made)
         case "phone":
-            digits = text.str.replace_all(r"[^0-9]", "")
+            written = text.str.replace(r"\.0+$", "")  # a number that once was a float
+            digits = written.str.replace_all(r"[^0-9]", "")
             abroad = text.str.starts_with("+") | digits.str.starts_with("00")
             digits = digits.str.strip_chars_start("0")
             if key.country:
@@ -221,7 +224,7 @@ def _with_near(
         both = short.join(one.rename({"user_id": "a", "value": "left"}), on="a")
         both = both.join(one.rename({"user_id": "b", "value": "right"}), on="b")
         texts = zip(both["left"].to_list(), both["right"].to_list(), strict=True)
-        close = pl.Series([x != y and one_typo(x, y) for x, y in texts], dtype=pl.Boolean)
+        close = pl.Series([x != y and mistyped(x, y) for x, y in texts], dtype=pl.Boolean)
         same = both.filter(pl.col("left") == pl.col("right")).select("a", "b")
         hits = both.filter(close).select("a", "b").unique().join(same, on=["a", "b"], how="anti")
         more.append(hits.with_columns(more=pl.lit(half)))
@@ -307,15 +310,32 @@ class _Groups:
 
 def one_typo(a: str, b: str) -> bool:
     """Whether one sign more, less, other, or two neighbours swapped make `a` of `b`."""
+    return _differ(a, b) is not None
+
+
+def mistyped(a: str, b: str) -> bool:
+    """Whether `one_typo` in signs that are typed one by one makes `a` of `b`.
+
+    A sign that writes a syllable or a word (Chinese, Japanese, Korean) may be a slip, but as well it
+    makes another name: 王伟 and 王芳.
+    """
+    other = _differ(a, b)
+    return other is not None and all(sign < _SYLLABLES for sign in other)
+
+
+def _differ(a: str, b: str) -> str | None:
+    """The signs in which `one_typo` sets `a` and `b` apart; None where it does not."""
     if abs(len(a) - len(b)) > 1:
-        return False
+        return None
     if len(a) > len(b):
         a, b = b, a
     start = next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a))
     if len(a) < len(b):
-        return a[start:] == b[start + 1 :]
+        return b[start : start + 1] if a[start:] == b[start + 1 :] else None
+    if a[start + 1 :] == b[start + 1 :]:
+        return a[start : start + 1] + b[start : start + 1]
     swapped = a[start : start + 2] == b[start : start + 2][::-1]
-    return a[start + 1 :] == b[start + 1 :] or (swapped and a[start + 2 :] == b[start + 2 :])
+    return a[start : start + 2] if swapped and a[start + 2 :] == b[start + 2 :] else None
 
 
 def _called(members: Sequence[str], since: Mapping[str, datetime]) -> str:
@@ -335,6 +355,7 @@ def identity_step(context: Context) -> None:
     """
     run, settings = context.run, context.settings.identity
     buckets = context.settings.buckets
+    _columns_there(run, settings.keys)
     values = [pl.DataFrame(schema=VALUES)]
     since: dict[str, datetime] = {}
     named = {key.source.split(".")[1] for key in settings.keys.values()
@@ -374,6 +395,30 @@ def identity_step(context: Context) -> None:
     run.note("users", found.persons.height)
     run.note("pairs", {name: int(count) for name, count in sorted(outcomes.items())})
     run.note("values_too_common", found.shared)
+
+
+def _columns_there(run: Run, keys: Mapping[str, IdentityKey]) -> None:
+    """InputError: a key stands in a column that its table has not."""
+    for table, asset in (("users", "clean.users"), ("events", "raw.events")):
+        there = run.scan(asset).collect_schema().names() if run.has(asset) else None
+        for name, key in keys.items():
+            at, column, *rest = key.source.split(".", 2)
+            if at != table or there is None:
+                continue
+            if column not in there:
+                aside = f"users.attributes.{column}" if table == "users" else ""
+                raise InputError(
+                    f"table {table} has no column {column!r}",
+                    where=f"shop.toml: identity.keys.{name}.from",
+                    next=(f'other columns of users are attributes: from = "{aside}"' if aside else
+                          f"it has: {', '.join(c for c in there if c not in (*STOOD, 'seq'))}"),
+                )  # fmt: skip
+            if rest and column != "attributes":
+                raise InputError(
+                    f"{at}.{column} is one value and has no part {rest[0]!r}",
+                    where=f"shop.toml: identity.keys.{name}.from",
+                    next=f'write from = "{at}.{column}"',
+                )
 
 
 def _raw(context: Context, bucket: int) -> Iterable[pl.DataFrame]:

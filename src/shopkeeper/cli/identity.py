@@ -21,7 +21,9 @@ def show(user_id: str, shop: ShopDir = HERE, as_json: Json = False) -> None:
 
     with Shop.open(shop) as opened:
         told = opened.identities(user_id)
-    lines = [f"{user_id} is {told['person']}: {', '.join(told['users'])}"]
+    others = len(told["users"]) > 1
+    lines = [f"{user_id} is {told['person']}: {', '.join(told['users'])}" if others else
+             f"{user_id}: no other id is known to be the same person"]  # fmt: skip
     lines += [_line(link) for link in told["links"]]
     lines += [
         f"{one['at'][:19]} {one['by']}: {one['a']} {one['b']} {one['decision']}: {one['why']}"

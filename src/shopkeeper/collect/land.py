@@ -129,8 +129,9 @@ def begun(version: Version) -> str:
 
 
 def put_by_user(writer: TableWriter, frame: pl.DataFrame, buckets: int) -> None:
-    """Write rows about users, each to its user's bucket."""
-    parted = frame.with_columns(bucket_column(frame["user_id"], buckets).alias("bucket"))
+    """Write rows about users, each to its user's bucket: that of the id as it stands after cleaning."""
+    users = frame["user_id"].str.strip_chars()
+    parted = frame.with_columns(bucket_column(users, buckets).alias("bucket"))
     for (bucket,), part in parted.partition_by(
         "bucket", as_dict=True, include_key=False, maintain_order=True
     ).items():

@@ -5,6 +5,7 @@ and shop tablets are shared by strangers; what people type has typing errors and
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ SURNAMES = 120
 GIVEN = 900
 SYLLABLES = ("an", "bei", "chen", "dao", "fang", "guo", "hai", "jia", "kai", "lin", "mei", "ning",
              "peng", "qiu", "rui", "shan", "tao", "wen", "xin", "yun", "zhe", "ling", "bo", "si")  # fmt: skip
+HAN = ("伟", "芳", "娜", "敏", "静", "丽", "强", "磊", "军", "洋", "勇", "艳",
+       "杰", "娟", "涛", "明", "超", "秀", "霞", "平", "刚", "桂", "英", "华")  # fmt: skip
 # channel -> how often an account of it knows each thing
 KNOWS: dict[str, dict[str, float]] = {
     "web": {"email": 0.98, "phone": 0.8, "name": 0.95, "device": 0.9, "birthday": 0.3},
@@ -46,11 +49,15 @@ class People:
     person: dict[str, int]  # user_id -> who it is
 
 
-def make(users: int, seed: int) -> People:
-    """At least `users` accounts; the same arguments give the same people."""
+def make(users: int, seed: int, syllables: Sequence[str] = SYLLABLES) -> People:
+    """At least `users` accounts; the same arguments give the same people.
+
+    Args:
+        syllables: what names are made of; with HAN they are Chinese, of two or three characters.
+    """
     rng = np.random.default_rng(seed)
-    names = [_name(rng) for _ in range(GIVEN)]
-    surnames = [_name(rng, 1) for _ in range(SURNAMES)]
+    names = [_name(rng, syllables) for _ in range(GIVEN)]
+    surnames = [_name(rng, syllables, 1) for _ in range(SURNAMES)]
     tablets = [f"tablet-{n}" for n in range(max(users // 2000, 2))]
     offices = [f"info@office{n}.example" for n in range(max(users // 4000, 2))]
     freed: list[str] = []  # telephone numbers given up by whom had them
@@ -186,7 +193,10 @@ def _spelled(rng: np.random.Generator, key: str, value: str) -> str:
 
 def _typo(rng: np.random.Generator, value: str) -> str:
     at = int(rng.integers(1, len(value) - 1))
-    sign = "0123456789"[rng.integers(10)] if value[at].isdigit() else "etaoinshr"[rng.integers(9)]
+    signs = (
+        "0123456789" if value[at].isdigit() else "".join(HAN) if value[at] in HAN else "etaoinshr"
+    )
+    sign = signs[rng.integers(len(signs))]
     return (
         value[:at] + value[at + 1 :],
         value[:at] + value[at + 1] + value[at] + value[at + 2 :],
@@ -198,5 +208,5 @@ def _phone(rng: np.random.Generator) -> str:
     return f"1{rng.integers(3, 10)}{rng.integers(0, 10**9):09d}"
 
 
-def _name(rng: np.random.Generator, parts: int = 2) -> str:
-    return "".join(SYLLABLES[rng.integers(len(SYLLABLES))] for _ in range(parts)) or "an"
+def _name(rng: np.random.Generator, syllables: Sequence[str], parts: int = 2) -> str:
+    return "".join(syllables[int(rng.integers(len(syllables)))] for _ in range(parts))
