@@ -6,6 +6,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from xml.sax.saxutils import escape
 import polars as pl
 import pytest
 
+from shopkeeper.assets.objects import ObjectStore, open_store
 from shopkeeper.collect import messages, redis_streams, sql, tablefile, text, wholefiles
 from shopkeeper.collect.batch import REJECTS, Batch
 from shopkeeper.collect.read import read
@@ -291,3 +293,31 @@ def redis_server(server_folder: Path) -> Iterator[Any]:
     client.close()
     server.terminate()
     server.wait(20)
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[str]:
+    moto = pytest.importorskip("moto.server", reason="moto is not installed")
+    pytest.importorskip("obstore", reason="obstore is not installed")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=_free_port(), verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(moto_server: str, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """s3://shop of moto's server, which speaks S3; empty but for what the test puts there."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": moto_server,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for method, address in (("POST", "moto-api/reset"), ("PUT", "shop")):
+        asked = urllib.request.Request(f"{moto_server}/{address}", method=method)
+        urllib.request.urlopen(asked, timeout=20).close()
+    return open_store("s3://shop")

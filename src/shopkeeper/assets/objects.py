@@ -26,6 +26,7 @@ class Entry(NamedTuple):
     key: str
     size: int
     modified: datetime  # UTC
+    version: str = ""  # changes whenever the content does: a bucket's ETag
 
 
 class ObjectStore(Protocol):
@@ -41,6 +42,9 @@ class ObjectStore(Protocol):
 
     def stream(self, key: str) -> Iterator[bytes]:
         """The content in parts. NotFound: there is none."""
+
+    def about(self, key: str) -> Entry:
+        """What is known of one object. NotFound: there is none."""
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Everything whose key begins with `prefix` (whole path segments), in no order."""
@@ -91,12 +95,18 @@ class Folder:
             while part := file.read(PART):
                 yield part
 
+    def about(self, key: str) -> Entry:
+        try:
+            told = (self.root / key).stat()
+        except FileNotFoundError as error:
+            raise _missing(key, self.address) from error
+        at = datetime.fromtimestamp(told.st_mtime, UTC)
+        return Entry(key, told.st_size, at, str(told.st_mtime_ns))
+
     def list(self, prefix: str = "") -> Iterator[Entry]:
         for path in (self.root / prefix).rglob("*"):
             if path.is_file() and not path.name.endswith(".part"):
-                told = path.stat()
-                at = datetime.fromtimestamp(told.st_mtime, UTC)
-                yield Entry(path.relative_to(self.root).as_posix(), told.st_size, at)
+                yield self.about(path.relative_to(self.root).as_posix())
 
     def delete(self, key: str) -> None:
         (self.root / key).unlink(missing_ok=True)
@@ -134,13 +144,18 @@ class Bucket:
             for part in obstore.get(self._store, key).stream(min_chunk_size=PART):
                 yield bytes(part)
 
+    def about(self, key: str) -> Entry:
+        import obstore
+
+        with self._answering(key):
+            return _entry(obstore.head(self._store, key))
+
     def list(self, prefix: str = "") -> Iterator[Entry]:
         import obstore
 
         with self._answering(prefix):
             for page in obstore.list(self._store, prefix or None):
-                for one in page:
-                    yield Entry(one["path"], one["size"], one["last_modified"])
+                yield from map(_entry, page)
 
     def delete(self, key: str) -> None:
         import obstore
@@ -165,6 +180,11 @@ class Bucket:
                 next="check address, credentials (AWS_…) and the rights on the bucket",
                 retryable=True,
             ) from error
+
+
+def _entry(told: Any) -> Entry:
+    version = str(told.get("e_tag") or told.get("version") or "")
+    return Entry(told["path"], told["size"], told["last_modified"], version)
 
 
 def _missing(key: str, address: str) -> NotFound:

@@ -7,11 +7,12 @@ from typing import Any
 
 import polars as pl
 
-from shopkeeper.collect import jsonlines, pictures, sounds, streams, wholefiles
+from shopkeeper.collect import jsonlines, pictures, remote, sounds, streams, wholefiles
 from shopkeeper.collect.batch import Batch, Chunk, rejects_frame
 from shopkeeper.collect.delimited import DelimitedParser, Header, header_of
 from shopkeeper.collect.mapping import Mapping, plan
-from shopkeeper.collect.sources import files_of, format_of, name_of
+from shopkeeper.collect.positions import untouched
+from shopkeeper.collect.sources import files_of, format_of, name_of, objects_of
 from shopkeeper.collect.sql import SqlTable
 from shopkeeper.collect.tablefile import ExcelFile, ParquetFile
 from shopkeeper.collect.text import TextFile
@@ -30,13 +31,16 @@ def read(source: Source, settings: Settings, folder: Path, positions: Positions)
         positions: file name -> the position of the last batch that was kept; {} reads everything.
     Raises:
         InputError: a file is missing, unreadable, or lacks a column; says which and what to do.
-        SourceError: a database or a stream does not answer.
+        SourceError: a database, a stream or a bucket does not answer.
     """
     if source.format == "sql":
         yield from _sql(source, settings, positions)
         return
     if source.format in streams.OPEN:
         yield from streams.read(source, settings, folder, positions)
+        return
+    if "://" in (source.path or ""):
+        yield from _bucket(source, settings, folder, positions)
         return
     files = files_of(source, folder)
     total = sum(path.stat().st_size for _, path in files)
@@ -50,16 +54,39 @@ def read(source: Source, settings: Settings, folder: Path, positions: Positions)
             continue
         if path.stat().st_size == 0 and len(files) > 1:
             continue  # one of many parts, and there is nothing in it
-        try:
-            for chunk, mapping in _chunks(source, settings, name, path, position):
-                yield _batch(chunk, mapping, name, before, total)
-        except OSError as error:
-            raise InputError(
-                f"cannot be read: {error.strerror or error}",
-                where=name,
-                next="check that the file is there and that you may read it",
-            ) from error
+        for chunk, mapping in _file(source, settings, name, path, position):
+            yield _batch(chunk, mapping, name, before, total)
         before += path.stat().st_size
+
+
+def _bucket(
+    source: Source, settings: Settings, folder: Path, positions: Positions
+) -> Iterator[Batch]:
+    """Objects of a bucket, each fetched when it is read, and only if it is new or changed."""
+    found = objects_of(source)
+    total = sum(one.size for one in found)
+    before = 0
+    for one in found:
+        position = positions.get(one.name)
+        read = position is not None and position["done"] and untouched(position, one.stamp)
+        if not read and (one.size or len(found) == 1):
+            with remote.spooled(one, folder) as path:
+                for chunk, mapping in _file(source, settings, one.name, path, position):
+                    yield _batch(chunk, mapping, one.name, before, total)
+        before += one.size
+
+
+def _file(
+    source: Source, settings: Settings, name: str, path: Path, position: dict[str, Any] | None
+) -> Chunks:
+    try:
+        yield from _chunks(source, settings, name, path, position)
+    except OSError as error:
+        raise InputError(
+            f"cannot be read: {error.strerror or error}",
+            where=name,
+            next="check that the file is there and that you may read it",
+        ) from error
 
 
 def _batch(chunk: Chunk, mapping: Mapping, file: str, before: int, total: int) -> Batch:

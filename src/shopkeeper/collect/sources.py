@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
+from shopkeeper.assets.objects import is_url
+from shopkeeper.collect import remote
 from shopkeeper.collect.tables import COLUMNS
 from shopkeeper.config import Format, Settings, Source, TableName
 from shopkeeper.errors import InputError
@@ -115,9 +117,12 @@ def files_of(source: Source, folder: Path) -> list[tuple[str, Path]]:
 
     Order is by name with numbers as numbers (part-2 before part-10): without times, file order is
     the order of events. A folder stands for the files of a known format in it; an image folder
-    is one "file". Names are relative to the workspace.
+    is one "file". Names are relative to the workspace. Those of a bucket are addresses, and their
+    paths lead nowhere: remote.spooled fetches what they stand for.
     """
     assert source.path is not None
+    if is_url(source.path):
+        return [(one.name, Path(one.name)) for one in objects_of(source)]
     path = folder / source.path
     if source.format in WHOLE_FILES or source.table in WHOLE_FILES:
         found = [path] if path.is_dir() else []
@@ -141,6 +146,12 @@ def files_of(source: Source, folder: Path) -> list[tuple[str, Path]]:
         )
     named = [(_relative(p, folder), p) for p in found]
     return sorted(named, key=lambda pair: (_natural(pair[0]), pair[0]))
+
+
+def objects_of(source: Source) -> list[remote.Remote]:
+    """The objects of a source in a bucket, in reading order."""
+    found = remote.find(str(source.path), lambda name: _format_by_suffix(Path(name)) is not None)
+    return sorted(found, key=lambda one: (_natural(one.name), one.name))
 
 
 def _check(source: Source) -> None:
