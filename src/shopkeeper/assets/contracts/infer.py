@@ -125,7 +125,7 @@ def _property(values: pl.Series, known: Column | None) -> dict[str, Any]:
         options["timezone"] = True
     elif kind == "string" and len(seen):
         options |= _text(seen, form, personal)
-    words = None if personal or kind != "string" else _words(seen)
+    words = None if personal or form or kind != "string" else _words(seen)
     if words:
         arguments = {"validValues": words}
         check = {
