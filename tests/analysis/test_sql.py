@@ -151,6 +151,21 @@ def test_rows_time_and_memory_have_limits_that_are_said(assets: Assets) -> None:
         ask(assets, large, memory_mb=50)
 
 
+def test_an_answer_too_big_to_go_out_is_refused_before_it_is_copied(assets: Assets) -> None:
+    with pytest.raises(InputError, match="the answer has 3 MB, at most 2 may go out"):
+        ask(assets, "SELECT repeat('a', 3000000) FROM clean.items LIMIT 1", answer_mb=2)
+    with pytest.raises(InputError, match="needs more than 64 MB"):
+        ask(assets, "SELECT repeat('a', 1000000) FROM range(200)", memory_mb=64)
+
+
+def test_nothing_but_the_answer_is_written_to_the_terminal(
+    assets: Assets, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError, match="longer than 3 s"):
+        ask(assets, "SELECT count(*) FROM range(1000000000000) WHERE range % 7 = 8", seconds=3.0)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_days_are_those_of_the_shop(assets: Assets) -> None:
     late = "SELECT TIMESTAMPTZ '2026-01-01 20:00:00+00'::DATE::VARCHAR AS day"
     assert ask(assets, late) == [("2026-01-01",)]

@@ -39,6 +39,7 @@ class Limits:
     rows: int = 10_000  # of the result; what is beyond is cut, and said
     seconds: float = 60.0
     memory_mb: int = 1024  # DuckDB's own; nothing is written to disk, as personal rows would be
+    answer_mb: int = 128  # of the result, which is held several times over on its way out
     threads: int = 2
 
 
@@ -151,6 +152,7 @@ class _Session:
             "threads": limits.threads,
             "memory_limit": f"{limits.memory_mb}MB",
             "temp_directory": "",
+            "enable_progress_bar": False,
             "python_enable_replacements": False,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
@@ -180,17 +182,18 @@ class _Session:
         self.tree = tree
         if tree.get("error_type") == "parser":
             raise self._wrong(tree["error_message"], place=int(tree.get("position", -1)))
+        count = len(self.duck.extract_statements(self.sql))
+        if count != 1:
+            raise InputError(
+                f"{count} statements, wanted one SELECT", where="SQL",
+                next="ask one question at a time",
+            )  # fmt: skip
         if tree.get("error"):
             word = (self.sql.split() or [""])[0].upper()
             word = "PIVOT, or the like," if word in ("SELECT", "WITH", "FROM") else word
             raise InputError(
                 f"{word} is refused: only SELECT is answered here", where="SQL",
                 next="ask with SELECT (or WITH … SELECT); assets change through the steps of the loop",
-            )  # fmt: skip
-        if len(tree["statements"]) != 1:
-            raise InputError(
-                f"{len(tree['statements'])} statements, wanted one SELECT", where="SQL",
-                next="ask one question at a time",
             )  # fmt: skip
         for node in _nodes(tree):
             name = str(node.get("function", {}).get("function_name", "")).lower()
@@ -240,14 +243,21 @@ class _Session:
             names, types = list(asked.columns), [str(kind) for kind in asked.types]
             inside = [f"c{place}" for place in range(len(names))]
             carried = ", ".join(map(_carried, inside, types))
-            # the query begins on a line of its own, so that a comment at its end ends there
-            rows = self.duck.sql(
-                f"SELECT {carried} FROM (\n{self.sql}\n) AS answer({', '.join(inside)}) "
-                f"LIMIT {self.limits.rows + 1}"
+            # the query begins on a line of its own, so that a comment at its end ends there; its
+            # answer is taken whole by DuckDB first, whose memory has a limit
+            self.duck.execute(
+                f"CREATE TEMP TABLE taken AS SELECT {carried} "
+                f"FROM (\n{self.sql}\n) AS answer({', '.join(inside)}) LIMIT {self.limits.rows + 1}"
             )
-            frame = pl.DataFrame(Answered(rows))
+            frame = pl.DataFrame(Answered(self.duck.sql("FROM temp.main.taken")))
         except duckdb.Error as error:
             raise self._explained(error) from error
+        if (size := frame.estimated_size("mb")) > self.limits.answer_mb:
+            raise InputError(
+                f"the answer has {size:,.0f} MB, at most {self.limits.answer_mb:,} may go out",
+                where="SQL", next="name fewer columns (pictures and long texts weigh most) or ask for "
+                "fewer rows; whole tables go out with: shopkeeper assets export",
+            )  # fmt: skip
         frame.columns = list(_distinct(names))
         return frame, tuple(types)
 

@@ -27,7 +27,7 @@ def sql(
     from shopkeeper.shop import Shop
 
     with Shop.open(shop) as opened:
-        answer = opened.sql(query, Limits(rows=limit, seconds=seconds))
+        answer = opened.sql(query, Limits(rows=limit, seconds=seconds, answer_mb=512))
     if to is not None:
         answer.write(to)
     tell(

@@ -62,7 +62,7 @@ def rows(
     answer = None
     if found[layer]:
         frame = f"SELECT * FROM (\n{query}\n) LIMIT {PAGE + 1} OFFSET {(page - 1) * PAGE}"
-        answer = shop.sql(frame, Limits(rows=PAGE)).as_dict()
+        answer = shop.sql(frame, Limits(rows=PAGE, answer_mb=32)).as_dict()
         known = {column["name"]: column for column in answer["columns"]}
         order = [*FIRST, *(name for name in known if name not in (*FIRST, *INSIDE))]
         answer["columns"] = [known[name] for name in order if name in known]

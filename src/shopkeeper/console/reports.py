@@ -55,7 +55,7 @@ def one(
         return sql.download(shop.sql(ANY.format(name=name), sql.TAKEN), f"{name}.{format}")
     told = _drawn(shop, name)
     if told["asset"] is not None:
-        told["rows"] = shop.sql(ANY.format(name=name), Limits(rows=ROWS)).as_dict()
+        told["rows"] = shop.sql(ANY.format(name=name), Limits(rows=ROWS, answer_mb=32)).as_dict()
         told["notes"] = shop.asset(f"reports.{name}")["notes"]
     return render(request, "report.html", report=told)
 

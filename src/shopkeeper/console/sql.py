@@ -20,7 +20,7 @@ from shopkeeper.shop import Shop
 
 router = APIRouter(prefix="/console/sql", tags=["console"], include_in_schema=False)
 
-SHOWN = Limits(rows=1_000, seconds=20.0)
+SHOWN = Limits(rows=1_000, seconds=20.0, answer_mb=32)
 TAKEN = Limits(rows=100_000)
 TEXT = 6_000  # characters of a query: it has to fit an address
 KINDS = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
