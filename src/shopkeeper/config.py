@@ -164,6 +164,9 @@ class Source(Section):
     """sql only: the table to read"""
     watermark: str | None = None
     """sql only: an ever-growing column; only rows beyond the last seen value are read"""
+    overlap: float = Field(0.0, ge=0)
+    """sql only, with `watermark`: so far before the last value it is looked for rows that were committed
+    late (seconds of a time, else the number itself); those read before are left out"""
     skip: bool = False
     """true: keep the block, do not read it"""
 
@@ -185,6 +188,10 @@ class Source(Section):
         if self.format == "sql":
             if not self.url or not self.sql_table:
                 raise ValueError('a source with format = "sql" needs `url` and `sql_table`')
+            if self.overlap and not self.watermark:
+                raise ValueError(
+                    "`overlap` says how far before the `watermark` to look; name that too"
+                )
         elif self.format in STREAMS:
             _check_stream(self)
         elif not self.path:
@@ -428,8 +435,9 @@ class LoopSettings(Section):
 class ValueSettings(Section):
     """What each asset and column is worth, by leaving it out (docs/value.md)."""
 
-    every_hours: float = Field(24.0, ge=0)
-    """a scheduled run measures anew when the last measuring is older than this; 0: only when asked"""
+    every_hours: float = Field(0.0, ge=0)
+    """a scheduled run (run --every) measures anew when the last measuring is older than this, 24 say;
+    0: only when asked, as it costs minutes"""
     max_minutes: float = Field(10.0, gt=0)
     """measuring stops here; what was longest unmeasured comes first the next time"""
     people: int = Field(2000, ge=50)

@@ -102,6 +102,64 @@ def test_late_rows_of_the_last_instant_are_read_and_none_twice(
         assert sorted(map(int, ids)) == sorted([*range(10), 77, 9])
 
 
+@pytest.mark.parametrize("server", ["postgresql", "mariadb"])
+@pytest.mark.usefixtures("small_batches")
+def test_rows_committed_late_within_the_overlap_are_read_and_none_twice(
+    server: str, request: pytest.FixtureRequest, tmp_path: Path, collect: Any
+) -> None:
+    url = request.getfixturevalue(server)
+    _run(
+        url,
+        "drop table if exists clicks",
+        "create table clicks (u int, item_id int, at timestamp(6) null)",
+    )
+
+    def insert(user: int, second: int) -> None:
+        _run(url, f"insert into clicks values ({user}, 1, '2024-03-01 10:00:{second:02d}')")
+
+    for n in range(10):
+        insert(n, 10 + n)
+    source = Source(
+        table="events", format="sql", url=url, sql_table="clicks", watermark="at", overlap=5,
+        columns={"user_id": "u", "ts": "at"},
+    )  # fmt: skip
+    first = collect(source, tmp_path)
+    assert not collect(source, tmp_path, first.positions).batches
+    insert(70, 15)  # late, within 5 s of the newest, 19
+    insert(9, 18)  # late; another row than that of 9 at 19
+    insert(71, 13)  # too late
+    insert(72, 25)
+    second = collect(source, tmp_path, first.positions)
+    assert sorted(second.frame["user_id"]) == ["70", "72", "9"]
+    insert(73, 21)
+    insert(74, 19)  # before 25 - 5
+    third = collect(source, tmp_path, second.positions)
+    assert third.frame["user_id"].to_list() == ["73"]
+    for cut, batch in enumerate(first.batches, start=1):
+        rest = collect(source, tmp_path, {batch.file: batch.position})
+        ids = [int(u) for b in [*first.batches[:cut], *rest.batches] for u in b.frame["user_id"]]
+        assert len(ids) == len(set(ids)) + 1  # 9 clicked twice
+        assert set(range(10)) | {72, 73} <= set(ids)
+
+
+def test_an_overlap_of_text_is_refused(postgresql: str, tmp_path: Path, collect: Any) -> None:
+    _run(postgresql, "drop table if exists named", "create table named (user_id int, item_id text)")
+    _run(postgresql, "alter table named alter item_id set not null")
+    _run(postgresql, "insert into named values (1, 'a')")
+    source = Source(
+        table="events",
+        format="sql",
+        url=postgresql,
+        sql_table="named",
+        watermark="item_id",
+        overlap=1,
+    )
+    with pytest.raises(InputError, match="needs a watermark of times or numbers"):
+        collect(source, tmp_path)
+    with pytest.raises(ValueError, match="how far before the `watermark`"):
+        Source(table="events", format="sql", url=postgresql, sql_table="named", overlap=1)
+
+
 def test_a_null_watermark_is_refused(postgresql: str, tmp_path: Path, collect: Any) -> None:
     _run(
         postgresql,

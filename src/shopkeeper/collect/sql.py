@@ -3,19 +3,24 @@
 With `watermark` (a column that only grows and is never null: the primary key, best) only rows beyond
 the last seen value are read; rows that share that value are told apart by digest, so late ones of
 the same instant are not lost. Rows of a transaction that commits after a higher value was read
-are: give the newest rows a few seconds, or use a number handed out at commit. Without `watermark`
-the whole table is read again whenever its content changed.
+are, unless `overlap` says how far back to look again: rows read before are told apart the same way.
+Without `watermark` the whole table is read again whenever its content changed.
 """
 
+import base64
+import hashlib
 import json
+import math
 import re
 import zlib
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import polars as pl
 import sqlalchemy as sa
 
@@ -44,6 +49,7 @@ class SqlTable:
         assert source.sql_table is not None
         self.name = source.sql_table
         self.where = f"source {name_of(source)!r}"
+        self.overlap = source.overlap
         try:
             url = sa.make_url(filled(source.url, self.where))
         except sa.exc.ArgumentError as error:
@@ -125,12 +131,10 @@ class SqlTable:
     ) -> Iterator[tuple[Chunk, int]]:
         column = self.table.c[watermark]
         query = sa.select(column, *(self.table.c[name] for name in columns)).order_by(column)
-        row, seen = 0, dict[int, int]()
-        last: Any = None
+        row, window = 0, _Window(self.overlap, position, self.where)
         if position:
-            row, last = int(position["rows"]), _unstored(position["watermark"])
-            seen = {int(digest): count for digest, count in position["ties"]}
-            query = query.where(column >= last)
+            row = int(position["rows"])
+            query = query.where(column >= window.edge())
         with self._answering(), self.engine.connect() as connection:
             if self.nullable[watermark]:
                 nulls = connection.execute(
@@ -145,29 +149,14 @@ class SqlTable:
             count = connection.execute(
                 sa.select(sa.func.count()).select_from(query.order_by(None).subquery())
             ).scalar_one()
-            skip = dict(seen)
             for rows in self._rows(connection, query):
-                fresh = []
-                for value, *cells in rows:
-                    digest = _digest(cells)
-                    if value == last and skip.get(digest):
-                        skip[digest] -= 1
-                        continue
-                    if value != last:
-                        last, seen = value, {}
-                    seen[digest] = seen.get(digest, 0) + 1
-                    fresh.append(cells)
+                fresh = [cells for value, *cells in rows if window.is_new(value, cells)]
                 if not fresh:
                     continue
                 frame = _frame(columns, fresh, row)
                 row += len(fresh)
-                place = {
-                    "rows": row,
-                    "watermark": _stored(last),
-                    "ties": sorted(map(list, seen.items())),
-                    "done": True,
-                }
-                yield Chunk(frame, [], place, row), max(row, count)
+                place = {"rows": row, "watermark": _stored(window.last), "done": True}
+                yield Chunk(frame, [], place | window.stored(), row), max(row, count)
 
     def _rows(
         self, connection: sa.Connection, query: sa.Select[Any]
@@ -224,6 +213,73 @@ def _text(value: Any) -> str | None:
     if isinstance(value, (bytes, memoryview)):
         return bytes(value).decode("utf-8", "replace")
     return str(value)
+
+
+class _Window:
+    """Which rows near the newest watermark were read, so that those looked at again are told apart.
+
+    Rows come in the order of their watermark. Those of the newest value, or of `overlap` before it,
+    are remembered by digest (64 bits of BLAKE2b over value and cells), also across runs.
+    """
+
+    def __init__(self, overlap: float, position: dict[str, Any] | None, where: str) -> None:
+        self.overlap, self.where = overlap, where
+        self.last: Any = _unstored(position["watermark"]) if position else None
+        self.before = self.last  # where the reading before this one ended
+        packed = base64.b64decode(position["seen"]) if position else b""
+        self.known = Counter(np.frombuffer(packed, np.uint64).tolist())  # and not met again yet
+        self.recent: deque[tuple[Any, int]] = deque()  # watermark and digest, as they came
+
+    def edge(self) -> Any:
+        """The lowest watermark that is looked at again. InputError: nothing can be taken from it."""
+        if not self.overlap:
+            return self.last
+        if isinstance(self.last, datetime):
+            return self.last - timedelta(seconds=self.overlap)
+        if isinstance(self.last, date):
+            return self.last - timedelta(days=math.ceil(self.overlap / 86_400))
+        if isinstance(self.last, int):
+            return self.last - math.ceil(self.overlap)
+        if isinstance(self.last, Decimal):
+            return self.last - Decimal(str(self.overlap))
+        raise InputError(
+            "`overlap` needs a watermark of times or numbers, and this one is text",
+            where=self.where,
+            next="name another column as `watermark`, or take `overlap` away",
+        )
+
+    def is_new(self, value: Any, cells: Any) -> bool:
+        """Whether this row was not read before; from now on it was."""
+        digest = _digest64([value, *cells])
+        new = not self.known[digest]
+        if not new:
+            self.known[digest] -= 1
+        self.recent.append((value, digest))
+        if not self.overlap or self.last is None or value > self.last:
+            self.last = value
+        if self.overlap:
+            edge = self.edge()
+            while self.recent[0][0] < edge:
+                self.recent.popleft()
+            if value > (self.before if self.before is not None else value):
+                self.known.clear()  # what was not met again is gone or was changed
+        else:
+            while self.recent[0][0] != value:
+                self.recent.popleft()
+            if value != self.before:
+                self.known.clear()
+        return new
+
+    def stored(self) -> dict[str, str]:
+        """As JSON, for the next reading."""
+        digests = [digest for _, digest in self.recent] + list(self.known.elements())
+        packed = np.array(sorted(digests), np.uint64).tobytes()
+        return {"seen": base64.b64encode(packed).decode()}
+
+
+def _digest64(cells: Any) -> int:
+    text = "\x1f".join(str(_text(cell)) for cell in cells).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
 def _digest(cells: Any) -> int:
