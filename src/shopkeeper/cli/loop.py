@@ -75,6 +75,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell what would change, and change nothing.")
     ] = False,
+    accept_change: Annotated[
+        bool, typer.Option("--accept-change", help="Breaking changes of contracts are meant.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run the loop: collect, clean, features, train, compare, index, release. Only what is not fresh.
@@ -112,7 +115,9 @@ def run(
                 with opened.branch(branch) as view:
                     told = view.run(steps or [], force=force, report=report)
             else:
-                told = opened.run(steps or [], force=force, report=report)
+                told = opened.run(
+                    steps or [], force=force, accept_change=accept_change, report=report
+                )
         if as_json:
             print_json(told)
             return
