@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from servers import postgresql, server_folder
 from shopkeeper.assets.store import Assets
+
+__all__ = ["postgresql", "server_folder"]  # fixtures, here for the tests beside this file
 
 
 def _killed_at(child: str, folder: Path, seconds: float) -> None:

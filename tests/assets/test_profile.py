@@ -149,3 +149,12 @@ def test_two_versions_are_compared_in_bins_of_one_width() -> None:
     assert sum(a.values()) == 100
     assert sum(b.values()) == 1000
     assert set(a) <= set(b)
+
+
+@pytest.mark.parametrize("name", ["n", "hash", "value", "len", "*", "", "0 nulls", "键"])
+def test_a_column_may_be_called_anything(name: str) -> None:
+    frame = pl.DataFrame({name: [3, 3, 4]})
+    found = finish(profile_part(frame, {"*": Grade.PUBLIC}))["columns"][0]
+    assert (found["column"], found["mean"], found["top"][0]) == (name, 10 / 3, [3, 2])
+    text = finish(profile_part(pl.DataFrame({name: ["a"]}), {"*": Grade.PUBLIC}))
+    assert text["columns"][0]["examples"] == ["a"]

@@ -57,10 +57,10 @@ def names(catalog: Catalog, query: str, **asked: str) -> list[str]:
 
 
 def test_words_are_those_of_identifiers_whole_and_in_parts_and_pairs_of_characters() -> None:
-    assert search.words("price_minor") == ["price_minor", "price", "minor"]
-    assert search.words("OrderTotal 訂單金額") == ["order", "total", "订单", "单金", "金额"]
-    assert search.words("ＵＳＥＲ") == ["user"]
-    assert search.words("") == []
+    assert search.words("price_minor") == ("price_minor", "price", "minor")
+    assert search.words("OrderTotal 訂單金額") == ("order", "total", "订单", "单金", "金额")
+    assert search.words("ＵＳＥＲ") == ("user",)
+    assert search.words("") == ()
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,8 @@
 """Small real things to collect from: files of every format, and real database servers."""
 
-import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 import urllib.request
 import zipfile
@@ -16,11 +14,14 @@ from xml.sax.saxutils import escape
 import polars as pl
 import pytest
 
+from servers import as_user_of, free_port, postgresql, server_folder
 from shopkeeper.assets.objects import ObjectStore, open_store
 from shopkeeper.collect import messages, redis_streams, sql, tablefile, text, wholefiles
 from shopkeeper.collect.batch import REJECTS, Batch
 from shopkeeper.collect.read import read
 from shopkeeper.config import Settings, Source
+
+__all__ = ["postgresql", "server_folder"]  # fixtures, here for the tests beside this file
 
 
 class Got(NamedTuple):
@@ -127,62 +128,6 @@ def write_xlsx() -> Callable[[Path, Sequence[Sequence[Any]]], None]:
     return write
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-@pytest.fixture(scope="session")
-def server_folder() -> Iterator[Path]:
-    """A folder that a server may own: pytest's own are closed to every other user."""
-    folder = Path(tempfile.mkdtemp(prefix="shopkeeper-test-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _as(user: str, folder: Path) -> list[str]:
-    """The prefix that runs a server without root's rights (both refuse to be root)."""
-    if os.geteuid() != 0:
-        return []
-    shutil.chown(folder, user)
-    return ["setpriv", "--reuid", user, "--clear-groups"]
-
-
-@pytest.fixture(scope="session")
-def postgresql(server_folder: Path) -> Iterator[str]:
-    """A URL of a PostgreSQL server of our own; skipped where there is none to start."""
-    if not (shutil.which("initdb") and shutil.which("pg_ctl")):
-        pytest.skip("PostgreSQL's initdb and pg_ctl are not installed")
-    folder = server_folder / "postgresql"
-    folder.mkdir()
-    secret = folder / "secret"
-    secret.write_text("s3cr3t")
-    as_user = _as("nobody", folder)
-    secret.chmod(0o644)
-    data, port = folder / "data", _free_port()
-    make = [*as_user, "initdb", "-D", str(data), "-A", "scram-sha-256", "-U", "shop"]
-    subprocess.run(
-        [*make, "-E", "UTF8", "--no-sync", f"--pwfile={secret}"],
-        check=True,
-        capture_output=True,
-        cwd=folder,
-    )
-    control = [*as_user, "pg_ctl", "-D", str(data), "-w"]
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c fsync=off -k {folder}"
-    subprocess.run(
-        [*control, "-o", options, "-l", str(folder / "log"), "start"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        cwd=folder,
-    )
-    yield f"postgresql://shop:s3cr3t@127.0.0.1:{port}/postgres"
-    subprocess.run(
-        [*control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd=folder
-    )
-
-
 @pytest.fixture(scope="session")
 def mariadb(server_folder: Path) -> Iterator[str]:
     """A URL of a MariaDB server of our own; skipped where there is none to start."""
@@ -190,8 +135,8 @@ def mariadb(server_folder: Path) -> Iterator[str]:
         pytest.skip("MariaDB's mariadbd and mariadb-install-db are not installed")
     folder = server_folder / "mariadb"
     folder.mkdir()
-    as_user = _as("nobody", folder)
-    data, port = folder / "data", _free_port()
+    as_user = as_user_of("nobody", folder)
+    data, port = folder / "data", free_port()
     start = folder / "init.sql"
     start.write_text(
         "CREATE DATABASE shop CHARACTER SET utf8mb4;\nCREATE USER 'shop'@'%' IDENTIFIED BY 's3cr3t';\n"
@@ -272,7 +217,7 @@ def redis_server(server_folder: Path) -> Iterator[Any]:
     redis = pytest.importorskip("redis")
     if not shutil.which("redis-server"):
         pytest.skip("redis-server is not installed")
-    folder, port = server_folder / "redis", _free_port()
+    folder, port = server_folder / "redis", free_port()
     folder.mkdir()
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     server = subprocess.Popen(
@@ -299,7 +244,7 @@ def redis_server(server_folder: Path) -> Iterator[Any]:
 def moto_server() -> Iterator[str]:
     moto = pytest.importorskip("moto.server", reason="moto is not installed")
     pytest.importorskip("obstore", reason="obstore is not installed")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=_free_port(), verbose=False)
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=free_port(), verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"

@@ -96,13 +96,22 @@ class Catalog:
         def _begin(connection: sa.Connection) -> None:
             connection.exec_driver_sql(one_writer)
 
-        with _reached(url), self.engine.begin() as connection:
+        try:
+            self._bring_up_to_date(str(path) if url is None else _shown(url))
+        except BaseException:
+            self.close()
+            raise
+        durable.sync_folder(path.parent)
+
+    def _bring_up_to_date(self, where: str) -> None:
+        """Make what tables are not there, and change those of an older schema."""
+        with _reached(self.url), self.engine.begin() as connection:
             found = _schema_version(connection)
             if found and found > SCHEMA_VERSION:
                 raise InputError(
                     f"this catalogue is of schema {found}, written by a newer Shopkeeper; this one "
                     f"knows {SCHEMA_VERSION}",
-                    where=str(path) if url is None else _shown(url),
+                    where=where,
                     next="open it with the newer version, or restore a backup made before it",
                 )
             for number in range(found + 1 if found else SCHEMA_VERSION + 1, SCHEMA_VERSION + 1):
@@ -117,7 +126,6 @@ class Catalog:
                 search.index_assets(connection)
             if not found or found < SCHEMA_VERSION:
                 _set_schema_version(connection)
-        durable.sync_folder(path.parent)
 
     def close(self) -> None:
         self.engine.dispose()

@@ -238,7 +238,7 @@ def _looked_at(
     for at, (name, kind) in enumerate(sample.schema.items()):
         if _grade(grades, name) not in OPEN or _nested(kind):
             continue
-        value = pl.col(name).drop_nulls()
+        value = pl.col(name).drop_nulls().alias("value")
         if _numeric(kind) and exact[name]["min"] is not None:
             number = _whole(name, kind).drop_nulls()
             width = widths[name] = _width(
@@ -265,7 +265,7 @@ def _looked_at(
     for at, name in enumerate(sample.columns):
         if f"{at} examples" not in row:
             continue
-        pairs = sorted((one["hash"], one[name]) for one in row[f"{at} examples"])
+        pairs = sorted((one["hash"], one["value"]) for one in row[f"{at} examples"])
         told: Part = {"examples": [[number, _json(value)] for number, value in pairs]}
         if name in widths:
             counts = _as_counts(row[f"{at} bins"], every)
@@ -275,7 +275,7 @@ def _looked_at(
                 zeros = sum(counts.values()) - sum(logs.values())
                 told["log"] = {"zeros": zeros, "counts": logs}
         if f"{at} top" in row:
-            told |= _frequent([(one[name], one["n"]) for one in row[f"{at} top"]], every)
+            told |= _frequent([(one["value"], one["n"]) for one in row[f"{at} top"]], every)
         found[name] = told
     return found
 

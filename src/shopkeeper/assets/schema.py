@@ -214,6 +214,7 @@ search_postings = sa.Table(
     sa.Column("word", sa.String, primary_key=True),
     sa.Column("asset", sa.String, primary_key=True, index=True),
     sa.Column("weight", sa.Float, nullable=False),
+    sa.Index("search_postings_best", "word", "weight", "asset"),
     sqlite_with_rowid=False,
 )
 search_words = sa.Table(

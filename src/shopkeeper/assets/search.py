@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -52,8 +52,10 @@ WEIGHTS = {
 }
 LONGEST = 60  # characters of a word
 ASKED = 12  # words of a query
+POSTINGS = 1_000  # assets of one word that are looked at, those first where it says most
 CANDIDATES = 200  # assets that are looked at closely
-NEAR = 20  # words that stand in for one of the query
+ALIKE = 200  # words of the index that share pieces with one of the query
+NEAR = 10  # words that stand in for one of the query
 SHOWN = 6  # places where a hit matched
 DAYS = 30  # reads that make an asset popular
 _SAME, _BEGINS, _SYNONYM = 1.0, 0.8, 0.7
@@ -72,7 +74,8 @@ class Text(NamedTuple):
     text: str
 
 
-def words(text: str) -> list[str]:
+@lru_cache(maxsize=1 << 16)  # columns of many assets are called alike
+def words(text: str) -> tuple[str, ...]:
     """Words of a text, folded; Chinese as pairs of characters; identifiers in parts and whole."""
     found: dict[str, None] = {}
     whole = fold(text)
@@ -81,7 +84,7 @@ def words(text: str) -> list[str]:
             found[identifier.strip("_.")[:LONGEST]] = None
     for piece in _PIECES.findall(fold(_HUMP.sub(" ", text))):
         found |= dict.fromkeys(_pairs(piece) if re.match(f"[{HAN}]", piece) else [piece[:LONGEST]])
-    return [word for word in found if word]
+    return tuple(word for word in found if word)
 
 
 def _pairs(run: str) -> list[str]:
@@ -245,10 +248,9 @@ def find(
     """
     with catalog.reader.connect() as connection:
         known = terms(connection)
+        within = _within(connection, kind, layer, tag)
         asked = _asked(connection, query, known)
-        if not asked:
-            return []
-        scores = _scores(connection, asked, kind, layer, tag)
+        scores = _scores(connection, asked, within)
         if not scores:
             return []
         names = [name for name, _ in scores]
@@ -265,8 +267,9 @@ def find(
         best = ranked[:limit]
         texts = _texts(connection, [record["name"] for _, record in best], known)
     factors: dict[str, float] = {}
-    for _, word, factor in asked:
-        factors[word] = max(factors.get(word, 0.0), factor)
+    for others in asked:
+        for word, factor in others.items():
+            factors[word] = max(factors.get(word, 0.0), factor)
     return [
         {
             "name": record["name"],
@@ -282,37 +285,25 @@ def find(
     ]
 
 
-Asked = tuple[int, str, float]
-"""(which word of the query, a word of the index, what a match counts)"""
+Asked = list[dict[str, float]]
+"""for each word of the query: {word of the index that stands for it: what a match counts}"""
 
 
-def _asked(
-    connection: sa.Connection, query: str, known: Mapping[str, dict[str, Any]]
-) -> list[Asked]:
-    """The words of the index that stand for each word of the query; rare words count more."""
-    wanted = _wanted(query, known)
-    found: dict[tuple[int, str], float] = {}
-    for number, (word, others) in enumerate(wanted):
-        for other, factor in {**others, **_near(connection, word)}.items():
-            key = (number, other)
-            found[key] = max(found.get(key, 0.0), factor)
-    every = sorted({word for _, word in found})
-    counted = sa.select(search_postings.c.word, sa.func.count().label("n"))
-    counted = counted.where(search_postings.c.word.in_(every)).group_by(search_postings.c.word)
-    counts = {row["word"]: row["n"] for row in connection.execute(counted).mappings()}
-    total = connection.execute(sa.select(sa.func.count()).select_from(search_documents)).scalar()
-    return [
-        (number, word, factor * math.log(1 + (total or 0) / counts[word]))
-        for (number, word), factor in sorted(found.items())
-        if word in counts
-    ]
+def _asked(connection: sa.Connection, query: str, known: Mapping[str, dict[str, Any]]) -> Asked:
+    found: Asked = []
+    for word, others in _wanted(query, known):
+        factors = dict(others)
+        for other, factor in _near(connection, word).items():
+            factors[other] = max(factors.get(other, 0.0), factor)
+        found.append(factors)
+    return found
 
 
 def _wanted(query: str, known: Mapping[str, dict[str, Any]]) -> list[tuple[str, dict[str, float]]]:
     """[(word, {word that means the same: factor})] of a query."""
     same: dict[str, list[str]] = {}
     for term, about in known.items():
-        spellings = [fold(term), *(fold(one) for one in about["synonyms"])]
+        spellings = [_folded(term), *map(_folded, about["synonyms"])]
         for spelling in spellings:
             same.setdefault(spelling, []).extend(spellings)
     text = fold(_HUMP.sub(" ", query))
@@ -335,6 +326,11 @@ def _wanted(query: str, known: Mapping[str, dict[str, Any]]) -> list[tuple[str, 
             for pair in _pairs(run):
                 found.setdefault(pair, {})
     return [(word, others) for word, others in found.items() if word][:ASKED]
+
+
+@lru_cache(maxsize=1 << 14)
+def _folded(text: str) -> str:
+    return fold(text)
 
 
 def _others(word: str, same: Mapping[str, Sequence[str]]) -> dict[str, float]:
@@ -360,7 +356,7 @@ def _near(connection: sa.Connection, word: str) -> dict[str, float]:
         .group_by(search_grams.c.word)
         .having(shared >= _least_shared(len(pieces), len(word)))
         .order_by(shared.desc(), length, search_grams.c.word)
-        .limit(CANDIDATES)
+        .limit(ALIKE)
     )
     others = list(connection.execute(query).scalars())
     found = {word: _SAME} if word in others else {}
@@ -381,41 +377,72 @@ def _least_shared(pieces: int, length: int) -> int:
     return max(1, min(pieces - 1, pieces - 4 * (1 if length < 8 else 2)))
 
 
-def _scores(
-    connection: sa.Connection,
-    asked: Sequence[Asked],
-    kind: str | None,
-    layer: str | None,
-    tag: str | None,
-) -> list[tuple[str, float]]:
-    """(asset, score) of the best candidates. Each word of the query counts once, and all of them
-    together more than one of them often."""
-    columns = (
-        sa.column("number", sa.Integer),
-        sa.column("word", sa.String),
-        sa.column("factor", sa.Float),
-    )
-    told = sa.values(*columns, name="asked").data(list(asked)).cte("asked")
-    best = (
-        sa.select(
-            search_postings.c.asset,
-            sa.func.max(told.c.factor * search_postings.c.weight).label("best"),
-        )
-        .join_from(told, search_postings, search_postings.c.word == told.c.word)
-        .group_by(told.c.number, search_postings.c.asset)
-    )
+def _within(
+    connection: sa.Connection, kind: str | None, layer: str | None, tag: str | None
+) -> list[sa.ColumnElement[bool]]:
+    """What an asset must be."""
+    place = search_postings.c.asset
+    found: list[sa.ColumnElement[bool]] = []
     if layer is not None:
-        best = best.where(search_postings.c.asset.startswith(f"{layer}.", autoescape=True))
+        found.append(place.startswith(f"{layer}.", autoescape=True))
     if kind is not None:
-        best = best.join(assets, assets.c.name == search_postings.c.asset)
-        best = best.where(assets.c.kind == kind)
-    inner = best.subquery()
-    score = (sa.func.sum(inner.c.best) * sa.func.count()).label("score")
-    query = sa.select(inner.c.asset, score).group_by(inner.c.asset)
+        found.append(place.in_(sa.select(assets.c.name).where(assets.c.kind == kind)))
     if tag is not None:
-        query = query.where(inner.c.asset.in_(_tagged(connection, tag)))
-    query = query.order_by(score.desc(), inner.c.asset).limit(CANDIDATES)
-    return [(row["asset"], float(row["score"])) for row in connection.execute(query).mappings()]
+        found.append(place.in_(_tagged(connection, tag)))
+    return found
+
+
+def _scores(
+    connection: sa.Connection, asked: Asked, within: Sequence[sa.ColumnElement[bool]]
+) -> list[tuple[str, float]]:
+    """(asset, score) of the best candidates, best first.
+
+    Each word of the query counts once, a rare one more than a common one, and all of them together
+    more than one of them often. Of a common word only the assets of which it says most are looked
+    at; those that other words bring in count with all their words.
+    """
+    total = connection.execute(sa.select(sa.func.count()).select_from(search_documents)).scalar()
+    rarity: dict[str, float] = {}
+    weights: dict[str, dict[str, float]] = {}  # asset -> word -> weight
+    for word in sorted({word for others in asked for word in others}):
+        query = (
+            sa.select(search_postings.c.asset, search_postings.c.weight)
+            .where(search_postings.c.word == word, *within)
+            .order_by(search_postings.c.weight.desc(), search_postings.c.asset.desc())
+            .limit(POSTINGS)
+        )
+        found = connection.execute(query).all()
+        rarity[word] = math.log(1 + (total or 0) / max(1, len(found)))
+        for name, weight in found:
+            weights.setdefault(name, {})[word] = weight
+    best = _ranked(asked, rarity, weights)[:CANDIDATES]
+    if len(rarity) == 1:
+        return best
+    query = sa.select(search_postings).where(
+        search_postings.c.word.in_(list(rarity)),
+        search_postings.c.asset.in_([name for name, _ in best]),
+    )
+    whole: dict[str, dict[str, float]] = {}
+    for row in connection.execute(query).mappings():
+        whole.setdefault(row["asset"], {})[row["word"]] = row["weight"]
+    return _ranked(asked, rarity, whole)
+
+
+def _ranked(
+    asked: Asked, rarity: Mapping[str, float], weights: Mapping[str, Mapping[str, float]]
+) -> list[tuple[str, float]]:
+    scored = []
+    for name, own in weights.items():
+        total, met = 0.0, 0
+        for others in asked:
+            best = 0.0
+            for word, weight in own.items():
+                if word in others:
+                    best = max(best, others[word] * rarity[word] * weight)
+            total += best
+            met += best > 0
+        scored.append((name, total * met))
+    return sorted(scored, key=lambda one: (-one[1], one[0]))
 
 
 def _tagged(connection: sa.Connection, tag: str) -> list[str]:

@@ -1,0 +1,124 @@
+"""The catalogue on a real PostgreSQL: the same calls, the same digests, one writer at a time."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import psycopg
+import pytest
+
+from shopkeeper.assets import about, lineage, search, usage
+from shopkeeper.assets.catalog import Catalog
+from shopkeeper.assets.store import Assets
+from shopkeeper.errors import InputError, SourceError
+from shopkeeper.governance.access import OWNER
+from shopkeeper.words import Grade, Purpose
+from small_tables import read, rows, write
+
+
+@pytest.fixture
+def url(postgresql: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database of its own for each test."""
+    name = f"catalogue_{abs(hash(request.node.name)) % 10**9}"
+    with psycopg.connect(postgresql, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    yield postgresql.rpartition("/")[0] + f"/{name}"
+    with psycopg.connect(postgresql, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_runs_read_write_and_leave_the_same_digests_as_on_sqlite(url: str, tmp_path: Path) -> None:
+    digests = []
+    for folder, address in ((tmp_path / "a", None), (tmp_path / "b", url)):
+        assets = Assets(folder, buckets=4, catalog=address)
+        write(assets, "raw.events", rows(*"abcd"))
+        with assets.run("clean", reads=["raw.events"]) as run:
+            run.table("clean.events", grades={"*": Grade.INTERNAL}).put(run.read("raw.events"))
+        write(assets, "raw.events", rows(*"abcdef"))
+        with pytest.raises(ZeroDivisionError), assets.run("clean", reads=["raw.events"]):
+            _ = 1 / 0
+        digests.append([v.digest for v in assets.catalog.every_version()])
+        assert assets.catalog.made_from("clean.events@1") == ["raw.events@1"]
+        assert [run["outcome"] for run in assets.catalog.runs()].count("failed") == 1
+        assert assets.restore("raw.events", 1).number == 3
+        assert read(assets, "raw.events") == list("abcd")
+        nodes = lineage.walk(assets.catalog, "clean.events@1")["nodes"]
+        assert [node["version"] for node in nodes] == ["clean.events@1", "raw.events@1"]
+        assert lineage.column_lineage(assets.catalog, "clean.events")["edges"]
+        told = assets.profile("clean.events", by=OWNER, purpose=Purpose.ANALYSE)
+        assert told["rows"] == 4
+        assets.close()
+    assert digests[0] == digests[1]
+
+
+def test_branches_search_words_of_people_and_usage_work_alike(url: str, tmp_path: Path) -> None:
+    assets = Assets(tmp_path, buckets=4, catalog=url)
+    write(assets, "clean.items", rows("a"))
+    with assets.branch("try") as view:
+        write(view, "clean.items", rows("a", "b"))
+        assert read(view, "clean.items") == ["a", "b"]
+    assert read(assets, "clean.items") == ["a"]
+    assert [v.number for v in assets.promote("try")] == [2]
+    assert search.find(assets.catalog, "itmes")[0]["name"] == "clean.items"
+    assert search.find(assets.catalog, "商品", layer="clean")[0]["name"] == "clean.items"
+    about.define(assets.catalog, "GMV", "paid", ["成交总额"])
+    about.describe(
+        assets.catalog, "clean.items", terms=["gmv"], tags=["gold"], fresh_hours=1, owner="me"
+    )
+    assert search.find(assets.catalog, "成交总额", tag="gold")[0]["name"] == "clean.items"
+    assert not about.freshness(assets.catalog)["clean.items"]["overdue"]
+    assets.reads.flush()
+    assert usage.used(assets.catalog, "clean.items")["reads_30d"] == 2
+    assert usage.cost(assets.catalog, "clean.items")["runs"] == 2
+    assets.close()
+    again = Assets(tmp_path, buckets=4, catalog=url)
+    assert again.catalog.asset_names() == ["clean.items"]
+    again.close()
+
+
+def test_writers_at_one_time_lose_nothing(url: str, tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path / "catalog.db", url=url)
+
+    def work(n: int) -> None:
+        for m in range(10):
+            catalog.fix(f"{n}-{m}", m)
+            catalog.fix("one", n)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(catalog.fix(f"{n}-{m}", -1) == m for n in range(4) for m in range(10))
+    catalog.close()
+
+
+def test_a_server_that_is_not_there_and_a_database_that_is_no_postgresql_are_told(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(SourceError, match="cannot be reached") as told:
+        Catalog(tmp_path / "catalog.db", url="postgresql://me:s3cret@127.0.0.1:1/shop")
+    assert "s3cret" not in str(told.value)
+    with pytest.raises(InputError, match="cannot stand on mysql"):
+        Catalog(tmp_path / "catalog.db", url="mysql://me@127.0.0.1/shop")
+
+
+def test_a_catalogue_of_a_newer_schema_is_refused(url: str, tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path / "catalog.db", url=url)
+    with catalog.write() as connection:
+        connection.exec_driver_sql("UPDATE fixed SET value = '99' WHERE name = 'schema'")
+    catalog.close()
+    with pytest.raises(InputError, match="schema 99, written by a newer"):
+        Catalog(tmp_path / "catalog.db", url=url)
+
+
+def test_text_of_any_script_and_large_numbers_are_kept(url: str, tmp_path: Path) -> None:
+    assets = Assets(tmp_path, buckets=4, catalog=url)
+    with assets.run("写") as run:
+        table = run.table("clean.items", description="店里的东西 🛒", notes={"bytes": 2**40})
+        table.put(pl.DataFrame({"标题": ["灯"]}))
+    found = assets.current("clean.items")
+    assert found.schema == {"标题": "String"}
+    assert found.notes["bytes"] == 2**40
+    assets.close()
