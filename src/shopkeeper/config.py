@@ -389,6 +389,23 @@ class GateSettings(Section):
     """a release may be worse than the current one by this share of the metric (noise)"""
 
 
+class LineageSettings(Section):
+    """Whom runs are told to, as OpenLineage events. Without either: nobody."""
+
+    url: str | None = Field(None, pattern=r"^https?://\S+$")
+    """an endpoint that takes posted events, e.g. "http://localhost:5000/api/v1/lineage"; what it does
+    not take waits in the catalogue and goes out after the next run"""
+    file: str | None = None
+    """a file, relative to the workspace, that events are added to, one a line"""
+    namespace: str = "shopkeeper"
+    """what jobs and datasets are called under there"""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Both, as far as they are named."""
+        return tuple(target for target in (self.url, self.file) if target)
+
+
 class ScheduleSettings(Section):
     retrain_minutes: float = 24 * 60.0
     """models older than this retrain on the next scheduled run; new events show without it"""
@@ -502,6 +519,7 @@ class Settings(Section):
     training: TrainingSettings = TrainingSettings()
     serving: ServingSettings = ServingSettings()
     gate: GateSettings = GateSettings()
+    lineage: LineageSettings = LineageSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     alerts: AlertSettings = AlertSettings()
     loop: LoopSettings = LoopSettings()

@@ -18,6 +18,7 @@ from shopkeeper.clean import apply, identity, kinds, repairs
 from shopkeeper.collect.land import land
 from shopkeeper.config import Settings
 from shopkeeper.engine.steps import Step
+from shopkeeper.evaluation import value
 from shopkeeper.evaluation.compare import compare
 from shopkeeper.evaluation.trial import asset_name, run_trial
 from shopkeeper.features.steps import make_items, make_sequences
@@ -72,6 +73,16 @@ def steps(settings: Settings, also: Sequence[str] = ()) -> tuple[Step, ...]:
             lambda s, _: {"models": s.models, "gate": s.gate, "serving": s.serving, "split": s.split},
             needs=("features.sequences", *(f"models.{m}" for m in _names(settings))),
         ),
+    )  # fmt: skip
+
+
+def values(settings: Settings) -> Step:
+    """What each asset and column is worth: no part of the loop, as it takes minutes; asked for, or nightly."""
+    models = tuple(f"evaluations.{name}" for name in _names(settings))
+    return Step(
+        "value.assets", (*value.READS, *models), (value.ASSET,), value.measure_values,
+        lambda s, _: {"value": s.value, "split": s.split, "features": s.features},
+        needs=("clean.events", "features.items", "features.sequences"),
     )  # fmt: skip
 
 

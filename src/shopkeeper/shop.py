@@ -30,6 +30,7 @@ from shopkeeper.assets import (
     durable,
     journal,
     lineage,
+    openlineage,
     search,
     upgrade,
     usage,
@@ -40,6 +41,7 @@ from shopkeeper.assets.contracts import guard, infer
 from shopkeeper.assets.diff import column_grades, promised_grades
 from shopkeeper.assets.lineage import DEPTH
 from shopkeeper.assets.objects import open_store
+from shopkeeper.assets.openlineage import Teller
 from shopkeeper.assets.store import Assets
 from shopkeeper.clean import alerts, identity, repairs
 from shopkeeper.clean import quarantine as rejected
@@ -49,6 +51,7 @@ from shopkeeper.collect.look import rows_of
 from shopkeeper.collect.sources import kinds_of
 from shopkeeper.engine.steps import Outcome, Report, Step, run_steps, select, silent
 from shopkeeper.errors import Conflict, InputError, NotFound, NotReady
+from shopkeeper.evaluation import value
 from shopkeeper.governance.access import OWNER
 from shopkeeper.models import registry
 from shopkeeper.serving import loop, releases, trace
@@ -94,6 +97,7 @@ class Shop:
         with durable.full_disk_told(home):
             url = settings.catalog and filled(settings.catalog, "shop.toml", "catalog")
             assets = Assets(home, buckets=settings.buckets, catalog=url)
+        assets.teller = Teller(settings.lineage.targets, settings.lineage.namespace)
         return cls(home, settings, assets)
 
     @classmethod
@@ -199,7 +203,11 @@ class Shop:
                 outcomes = run_steps(
                     chosen, self.folder, self.settings, self.assets, force=force, report=report
                 )
+                if scheduled and self._values_due():
+                    outcomes += self._measure(report)
         finally:
+            if main and self.assets.teller.targets:
+                openlineage.deliver(catalog, self.folder)
             if main:
                 alerts.after_run(catalog, self.settings.alerts, self.settings.name, self.folder)
         if self._service is not None:
@@ -389,6 +397,14 @@ class Shop:
         return lineage.column_lineage(
             self.assets.catalog, name, column, direction=direction, depth=depth, rows=rows
         )
+
+    def lineage_send(self) -> dict[str, Any]:
+        """Send the OpenLineage events that wait: {"sent", "waiting", "errors": {target: why}}."""
+        return openlineage.deliver(self.assets.catalog, self.folder)
+
+    def lineage_import(self, file: Path) -> dict[str, Any]:
+        """Take in others' OpenLineage events, one a line; {"events", "assets", "edges", "columns"}."""
+        return openlineage.take(self.assets.catalog, file, self.settings.lineage.namespace)
 
     def trace_answer(self, answer_id: str) -> dict[str, Any]:
         """From an answer to its release, models, training snapshot and raw rows; see serving.trace."""
@@ -684,6 +700,43 @@ class Shop:
                     }
                 )
         return told
+
+    def values(self, name: str | None = None) -> list[dict[str, Any]]:
+        """What each asset (or one) and its columns are worth, and what they cost; most worth first.
+
+        Returns:
+            [{"asset", "column" (null: all of it), "metric", "gain", "low", "high", "worth", "base",
+            "method", "people", "fits", "cpu_seconds", "bytes", "measured_at"}]; none before
+            `measure_values`
+        """
+        if not self.assets.exists(value.ASSET):
+            return []
+        rows = self.assets.read(value.ASSET, by=OWNER, purpose=Purpose.ANALYSE)
+        return rows.filter(pl.col("asset") == name).to_dicts() if name else rows.to_dicts()
+
+    def measure_values(self, report: Report = silent) -> dict[str, Any]:
+        """Measure what assets are worth, within [value] max_minutes; see evaluation.value.
+
+        Returns:
+            {"measured", "left_for_later"}: things left out one by one, and those the time did not reach.
+        """
+        with durable.full_disk_told(self.assets.root), self._alone():
+            done = self._measure(report)
+        if done[0].state == "idle":
+            raise NotReady("there is nothing to measure yet", next="shopkeeper run")
+        return done[0].notes
+
+    def _measure(self, report: Report) -> list[Outcome]:
+        step = pipeline.values(self.settings)
+        return run_steps([step], self.folder, self.settings, self.assets, force=True, report=report)
+
+    def _values_due(self) -> bool:
+        """Whether the last measuring is older than [value] every_hours, and somebody can be asked."""
+        hours = self.settings.value.every_hours
+        if not hours or not self.leaderboard():
+            return False
+        last = self.assets.catalog.current(value.ASSET)
+        return last is None or _age_seconds(last) > 3600 * hours
 
     def loop_quality(self) -> list[dict[str, Any]]:
         """Is what comes back from serving fit to learn from: every check, worst first, with its history.

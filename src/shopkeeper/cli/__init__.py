@@ -21,9 +21,11 @@ from shopkeeper.cli import (
     clients,
     contracts,
     identity,
+    lineage,
     loop,
     quality,
     releases,
+    value,
 )
 from shopkeeper.cli.root import app
 from shopkeeper.cli.terminal import err
@@ -42,6 +44,8 @@ GROUPS = (
     clients,
     backup,
     identity,
+    lineage,
+    value,
 )
 
 

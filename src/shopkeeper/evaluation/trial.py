@@ -15,7 +15,7 @@ import numpy.typing as npt
 from shopkeeper.config import Settings
 from shopkeeper.engine.steps import Context
 from shopkeeper.errors import InputError
-from shopkeeper.evaluation.leaderboard import entry, validator
+from shopkeeper.evaluation.leaderboard import FLOORS, entry, validator
 from shopkeeper.evaluation.metrics import Evaluation, measure
 from shopkeeper.evaluation.splits import Split, leave_one_out, sample, time_split
 from shopkeeper.features.items import ItemTable
@@ -24,6 +24,9 @@ from shopkeeper.features.steps import items_as_of, load
 from shopkeeper.models import registry
 from shopkeeper.models.protocol import Model, TrainingData, rank
 
+MEASURED = (
+    "measured"  # folder of an evaluation: the model that never saw the test, where another serves
+)
 LIST_LENGTH = 100  # of the lists kept for fusing
 FUSED_EXAMPLES = 3_000
 
@@ -132,7 +135,13 @@ def run_trial(context: Context, spelling: str) -> None:
     )
     run.files(
         f"evaluations.{name}",
-        lambda folder: _save_evaluation(folder, about, evaluation, lists),
+        lambda folder: _save_evaluation(
+            folder,
+            about,
+            evaluation,
+            lists,
+            None if name in FLOORS or served is measured else measured,
+        ),
         kind="report",
         description=f"how {name} did on the split by {split.by}",
         notes={"metrics": evaluation.metrics},
@@ -216,8 +225,15 @@ def _save_model(model: Model, folder: Path) -> None:
 
 
 def _save_evaluation(
-    folder: Path, about: dict[str, Any], evaluation: Evaluation, lists: dict[str, Any]
+    folder: Path,
+    about: dict[str, Any],
+    evaluation: Evaluation,
+    lists: dict[str, Any],
+    model: Model | None,
 ) -> None:
+    if model is not None:
+        (folder / MEASURED).mkdir()
+        _save_model(model, folder / MEASURED)
     text = json.dumps(about, indent=1, ensure_ascii=False, default=str)
     (folder / "evaluation.json").write_text(text + "\n", encoding="utf-8")
     np.savez(folder / "per_user.npz", predicted=evaluation.predicted, **evaluation.per_user)  # type: ignore[arg-type]
