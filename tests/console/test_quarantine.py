@@ -32,3 +32,34 @@ def test_the_rows_shown_can_be_taken_along(served) -> None:
 
 def test_a_table_that_is_none_is_not_found(served) -> None:
     assert served.http.get("/console/quarantine/evnts", headers=HTML).status_code == 404
+
+
+def test_a_rule_is_repaired_replayed_and_taken_back(fresh) -> None:
+    where, rule = "/console/quarantine/events", "impossible:price_minor"
+    form = {"rule": rule, "column": "price_minor", "how": "=", "value": "199", "why": "NaN is 1.99"}
+    shown = fresh.http.post(f"{where}/try", data=form, headers=HTML).text
+    assert "<html" not in shown
+    assert "1 rows" in shown
+    assert "199" in shown
+    kept = fresh.http.post(f"{where}/repair", data=form, headers=HTML)
+    assert kept.status_code == 303
+    assert "NaN is 1.99" in page(fresh, kept.headers["location"])
+    done = fresh.http.post(f"{where}/replay", data={"rule": rule}, headers=HTML)
+    told = page(fresh, done.headers["location"])
+    assert "1 rows were in quarantine: 1 are clean now" in told
+    repair = told.split('name="repair" value="')[1].split('"')[0]
+    back = {"repair": repair, "why": "it was not"}
+    assert fresh.http.post(f"{where}/undo", data=back, headers=HTML).status_code == 303
+    assert "Taken back: it was not" in page(fresh, "/console/quarantine")
+
+
+def test_what_is_wrong_with_a_repair_is_told_in_the_page(served) -> None:
+    form = {"rule": "future:ts", "column": "ts", "how": ":=", "value": "MAX(ts)"}
+    told = served.http.post("/console/quarantine/events/try", data=form, headers=HTML)
+    assert told.status_code == 200
+    assert "looks at more than its own row" in told.text
+    refused = served.http.post("/console/quarantine/events/repair", data=form, headers=HTML)
+    assert refused.status_code == 422
+    foreign = {"origin": "http://evil.example"}
+    answer = served.http.post("/console/quarantine/events/repair", data=form, headers=foreign)
+    assert answer.status_code == 403

@@ -11,6 +11,7 @@ import polars as pl
 
 from shopkeeper.assets import contracts
 from shopkeeper.assets.contracts import Column, Contract, Rule
+from shopkeeper.assets.profile import OPEN
 
 CHECKS = {
     "asset": pl.String(),
@@ -70,6 +71,7 @@ class Ledger:
         default_factory=dict
     )  # every rule that was looked at: its column
     beside: dict[str, pl.Series] = field(default_factory=dict)  # values that details speak of
+    hidden: frozenset[str] = frozenset()  # columns whose values stay where the rows are
 
     def look(self, rule: str, column: str) -> None:
         """Remember that `rule` was looked at: it is in the report even where nothing breaks it."""
@@ -154,6 +156,8 @@ class Ledger:
             example = (
                 self.raw[row : row + 1].with_columns(extra).select(detail=finding.detail).item()
             )
+            if finding.column in self.hidden:
+                example = self._stands(row)
             before, first = found.get(finding.rule, (0, ""))
             found[finding.rule] = (before + int(finding.mask.sum()), first or str(example))
         rows = []
@@ -162,10 +166,19 @@ class Ledger:
                 level, (count, example) = "FAIL", found[rule]
             elif rule in self.noticed:
                 level, count, example = self.noticed[rule]
+                if column in self.hidden:
+                    example = ""
             else:
                 level, count, example = "PASS", 0, ""
             rows.append((self.asset, rule, column, level, count, self.raw.height, example, None))
         return pl.DataFrame(rows, schema=CHECKS, orient="row")
+
+    def _stands(self, row: int) -> str:
+        """Where a raw row stands, for an example that may not show its value."""
+        if not {"file", "line"} <= set(self.raw.columns):
+            return ""
+        file, line = self.raw.select("file", "line").row(row)
+        return f"{file}:{line}"
 
 
 def found(column: str, wanted: str) -> pl.Expr:
@@ -197,6 +210,7 @@ def open_ledger(asset: str, raw: pl.DataFrame | pl.LazyFrame, contract: Contract
         frame = frame.with_columns(pl.col(name).cast(pl.String) for name in text)
     trace = [name for name in TRACE if name in frame.columns]
     ledger = Ledger(asset, frame, frame.select(*contract.names, *trace))
+    ledger.hidden = frozenset(c.name for c in contract.columns if c.grade not in OPEN)
     _trim(ledger, contract)
     _drop_missing_words(ledger, contract)
     _respell(ledger, contract)

