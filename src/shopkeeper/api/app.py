@@ -18,6 +18,7 @@ from shopkeeper.console import (
     asset,
     backstage,
     contracts,
+    loop,
     pictures,
     quarantine,
     reference,
@@ -25,6 +26,8 @@ from shopkeeper.console import (
     runs,
     sql,
     storefront,
+    trace,
+    value,
 )
 from shopkeeper.governance.clients import LOOPBACK, Clients
 from shopkeeper.serving.hooks import Hooks
@@ -97,8 +100,11 @@ def create_app(
         sql,
         reports,
         runs,
+        loop,
+        value,
         contracts,
         quarantine,
+        trace,
         reference,
     ):
         app.include_router(page.router, dependencies=[Depends(keeper)], include_in_schema=False)

@@ -1,6 +1,6 @@
 """The data behind the answers: assets, lineage, quality, leaderboard, releases, live counters."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
@@ -9,6 +9,8 @@ from shopkeeper.api.bodies import reply
 from shopkeeper.api.doors import Keeper
 
 router = APIRouter(tags=["data"])
+
+Text = Annotated[str | None, Query(min_length=1, max_length=200)]
 
 
 @router.get("/assets")
@@ -27,6 +29,47 @@ def asset(request: Request, name: str, _: Keeper) -> Response:
 def lineage(request: Request, name: str, _: Keeper) -> Response:
     """Everything an asset was made from and everything made from it."""
     return reply(request.app.state.shop.lineage(name))
+
+
+@router.get("/assets/{name}/columns/lineage")
+def column_lineage(
+    request: Request,
+    name: str,
+    _: Keeper,
+    column: Text = None,
+    direction: Literal["up", "down", "both"] = "up",
+    depth: Annotated[int, Query(ge=1, le=100)] = 100,
+    rows: bool = False,
+) -> Response:
+    """Which columns the columns of an asset were made from, or what was made from them.
+
+    `rows` follows what decided which rows there are as well, not values alone.
+    """
+    shop = request.app.state.shop
+    return reply(shop.column_lineage(name, column, direction=direction, depth=depth, rows=rows))
+
+
+@router.get("/trace/answers/{answer_id}")
+def trace_answer(request: Request, answer_id: str, _: Keeper) -> Response:
+    """From an answer to its release, models, training snapshot and the raw rows behind it."""
+    return reply(request.app.state.shop.trace_answer(answer_id))
+
+
+@router.get("/trace/rows")
+def trace_row(
+    request: Request,
+    _: Keeper,
+    file: Annotated[str, Query(min_length=1, max_length=500)],
+    line: Annotated[int, Query(ge=0)],
+) -> Response:
+    """From a raw row, by where it stood, to every version, model and release that it reached."""
+    return reply(request.app.state.shop.trace_row(file, line))
+
+
+@router.get("/trace/events/{event_id}")
+def trace_event(request: Request, event_id: str, _: Keeper) -> Response:
+    """As /trace/rows, of all rows with that event id."""
+    return reply(request.app.state.shop.trace_event(event_id))
 
 
 @router.get("/assets/{name}/preview")

@@ -174,11 +174,13 @@ class Recorder:
 
     def keep(
         self, connection: sa.Connection, version_id: str, run_id: str, columns: Collection[str]
-    ) -> None:
-        """The map of a version that the run made, of these columns (none: it is files)."""
+    ) -> list[Edge]:
+        """Keep the map of a version that the run made, of these columns (none: it is files)."""
         asset = version_id.rpartition("@")[0]
         read = {name: sorted(some) for name, some in self.read.items() if name != asset}
-        record(connection, version_id, run_id, told(asset, columns, self.said.get(asset), read))
+        edges = told(asset, columns, self.said.get(asset), read)
+        record(connection, version_id, run_id, edges)
+        return edges
 
 
 def record(

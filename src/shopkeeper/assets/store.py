@@ -29,7 +29,7 @@ from uuid import uuid4
 import polars as pl
 import sqlalchemy as sa
 
-from shopkeeper.assets import branches, diff, durable, lineage, profile, retention
+from shopkeeper.assets import branches, diff, durable, lineage, openlineage, profile, retention
 from shopkeeper.assets import schema as tables
 from shopkeeper.assets.catalog import Catalog, Version, make_current, now, upsert
 from shopkeeper.assets.lake import DataFile, TableStore, schema_from
@@ -60,6 +60,7 @@ class Assets:
         self.root = folder / "store"
         self.buckets = buckets
         self.catalog = Catalog(self.root / "catalog.db", branch, catalog)
+        self.teller = openlineage.Teller()  # whom runs are told to: nobody, unless shop.toml says
         self.reads = Reads(self.catalog)
 
     def close(self) -> None:
@@ -756,11 +757,12 @@ class Run:
                     git_dirty=dirty,
                     parameters=json.loads(json.dumps(self.parameters, default=str)),
                     notes={},
-                    started_at=now(),
+                    started_at=(began := now()),
                     outcome="running",
                     branch=self.assets.catalog.branch,
                 )
             )
+            self.assets.teller.start(connection, self.id, self.step, began)
 
     def finish(self) -> None:
         """Commit everything: Delta tables, then folders, then all of it in the catalogue."""
@@ -779,6 +781,7 @@ class Run:
             for older in self._restored:
                 new.append(self._commit_restored(older))
                 restored[new[-1][0].id] = older.id
+            wrote: list[tuple[Version, Mapping[str, Any], list[lineage.Edge]]] = []
             with self.assets.catalog.write() as connection:
                 for version, about, is_new in new:
                     if is_new:
@@ -802,7 +805,8 @@ class Run:
                         tables.run_outputs.insert().values(run_id=self.id, version_id=version.id)
                     )
                     if version.id not in restored:
-                        self.lineage.keep(connection, version.id, self.id, version.schema)
+                        edges = self.lineage.keep(connection, version.id, self.id, version.schema)
+                        wrote.append((version, about, edges))
                     elif is_new:
                         lineage.record_same(connection, version.id, restored[version.id])
                 for version_id in sorted(self._inputs):
@@ -816,6 +820,9 @@ class Run:
                     if writer.settings is not None and branch is None:
                         _settle(connection, name, writer.settings)
                 connection.execute(self._end("done"))
+                self.assets.teller.complete(
+                    connection, self.assets.catalog, self.id, self.step, self._inputs, wrote
+                )
         self.made = [version for version, _, is_new in new if is_new]
 
     def fail(self, error: BaseException) -> None:
@@ -824,6 +831,7 @@ class Run:
         text = "".join(traceback.format_exception_only(error)).strip()
         with self.assets.catalog.write() as connection:
             connection.execute(self._end("failed", text))
+            self.assets.teller.fail(connection, self.id, self.step, text)
 
     def _end(self, outcome: str, error: str | None = None) -> sa.Update:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -10,15 +10,16 @@ from shopkeeper.assets import contracts
 from shopkeeper.assets.diff import column_grades
 from shopkeeper.assets.profile import OPEN
 from shopkeeper.clean.report import label
-from shopkeeper.console.lineage import around, placed
+from shopkeeper.console.lineage import around, columns_of, placed
 from shopkeeper.console.templating import language_of, render
+from shopkeeper.console.value import by_metric
 from shopkeeper.shop import Shop
 from shopkeeper.words import TABLES
 
 router = APIRouter(prefix="/console/assets", tags=["console"], include_in_schema=False)
 
-Tab = Literal["overview", "columns", "quality", "lineage", "versions", "rows"]
-TABS: tuple[Tab, ...] = ("overview", "columns", "quality", "lineage", "versions", "rows")
+Tab = Literal["overview", "columns", "quality", "value", "lineage", "versions", "rows"]
+TABS: tuple[Tab, ...] = ("overview", "columns", "quality", "value", "lineage", "versions", "rows")
 PREVIEW_ROWS = 12
 WORST = 6  # rules that the trend draws, by how many rows they hit in all
 Depth = Annotated[int, Query(ge=0, le=20)]
@@ -35,8 +36,10 @@ def page(
     a: Number = None,
     b: Number = None,
     restore: Number = None,
+    column: Annotated[str | None, Query(max_length=200)] = None,
 ) -> Response:
-    """One tab of one asset; ?up= and ?down= walk its lineage, ?a= and ?b= compare two versions."""
+    """One tab of one asset; ?up= and ?down= walk its lineage, ?column= that of one column, ?a= and ?b=
+    compare two versions."""
     shop: Shop = request.app.state.shop
     found = shop.asset(name)
     told: dict[str, Any] = {}
@@ -46,10 +49,13 @@ def page(
         elif tab == "quality":
             history = trend(shop, name)
             told |= {"trend": history, "lines": lines(history, language_of(request))}
+        elif tab == "value":
+            told["metrics"] = by_metric(shop, name)
         elif tab == "lineage":
             near = around(shop.lineage(), name, up, down)
             told |= {"graph": placed(near), "more": near["more"], "up": up, "down": down}
             told |= {"before": _ends(near, "to", name), "after": _ends(near, "from", name)}
+            told |= {"column": column, "ends": columns_of(shop, name, column, found["schema"])}
         elif tab == "versions":
             told["diff"] = shop.diff(name, a, b) if a is not None else None
             told |= {"a": a, "b": b or found["number"], "restore": restore}
@@ -114,8 +120,10 @@ def lines(history: list[dict[str, Any]], language: str) -> dict[str, Any]:
 def _tabs(shop: Shop, found: dict[str, Any]) -> list[Tab]:
     """The tabs that say something about this asset."""
     table = bool(found["schema"])
-    checked = shop.assets.exists(f"quality.{found['name'].partition('.')[2]}")
-    without = {tab for tab, told in (("columns", table), ("quality", checked)) if not told}
+    of = found["name"].partition(".")[2]
+    checked = of in TABLES and shop.assets.exists(f"quality.{of}")
+    said = {"columns": table, "quality": checked, "value": bool(shop.values(found["name"]))}
+    without = {tab for tab, told in said.items() if not told}
     return [tab for tab in TABS if tab not in without]
 
 

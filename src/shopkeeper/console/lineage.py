@@ -1,8 +1,11 @@
 """Lineage as it is drawn: every node has a column and a row, so that all arrows point to the right."""
 
+from collections.abc import Collection
 from typing import Any
 
+from shopkeeper.assets.lineage import DEPTH
 from shopkeeper.console.layers import place
+from shopkeeper.shop import Shop
 
 Edges = list[dict[str, str]]
 
@@ -89,3 +92,33 @@ def _reach(name: str, links: dict[str, set[str]], steps: int | None = None) -> s
         found |= at
         steps = None if steps is None else steps - 1
     return found
+
+
+def columns_of(
+    shop: Shop, name: str, column: str | None, order: Collection[str]
+) -> list[dict[str, Any]]:
+    """Columns of an asset with what each was made from and what was made from it.
+
+    Args:
+        column: one of them, followed as far as it goes; None: all, one step each way.
+        order: the asset's columns as they stand.
+    Returns:
+        [{"name", "from": [edge end], "to": [edge end]}], an end {"asset", "column", "how", "more"}.
+        Of a column that is followed, every line is one column on the way.
+    """
+    depth = 1 if column is None else DEPTH
+    told = shop.column_lineage(name, column, direction="both", depth=depth)["edges"]
+    lines: dict[tuple[str, str], dict[str, Any]] = {}
+    if column is None:
+        for one in (*order, "*"):
+            lines[name, one] = {"asset": name, "name": one, "from": [], "to": []}
+    for edge in told:
+        for end, other, side in (("to", "from", "from"), ("from", "to", "to")):
+            at = tuple(edge[end])
+            if column is None and at[0] != name:
+                continue
+            line = lines.setdefault(at, {"asset": at[0], "name": at[1], "from": [], "to": []})
+            line[side].append(
+                {"asset": edge[other][0], "column": edge[other][1], "how": edge["how"]}
+            )
+    return [line for line in lines.values() if line["from"] or line["to"]]
