@@ -324,7 +324,7 @@ def main() -> None:
         catalog = assets.catalog
 
         def walk(asset: dict[str, Any], way: lineage.Direction) -> None:
-            lineage.walk(catalog, f"{asset['name']}@{args.versions}", way, HOPS)
+            lineage.walk(catalog, [f"{asset['name']}@{args.versions}"], way, HOPS)
 
         told["lineage of versions, 10 hops up"] = _told(timed(lambda one: walk(one, "up"), some))
         told["lineage of versions, 10 hops down"] = _told(timed(lambda one: walk(one, "down"), top))

@@ -8,8 +8,9 @@ import polars as pl
 import psycopg
 import pytest
 
-from shopkeeper.assets import about, lineage, search, usage
+from shopkeeper.assets import about, backup, lineage, search, usage
 from shopkeeper.assets.catalog import Catalog
+from shopkeeper.assets.objects import open_store
 from shopkeeper.assets.store import Assets
 from shopkeeper.errors import InputError, SourceError
 from shopkeeper.governance.access import OWNER
@@ -43,7 +44,7 @@ def test_runs_read_write_and_leave_the_same_digests_as_on_sqlite(url: str, tmp_p
         assert [run["outcome"] for run in assets.catalog.runs()].count("failed") == 1
         assert assets.restore("raw.events", 1).number == 3
         assert read(assets, "raw.events") == list("abcd")
-        nodes = lineage.walk(assets.catalog, "clean.events@1")["nodes"]
+        nodes = lineage.walk(assets.catalog, ["clean.events@1"])["nodes"]
         assert [node["version"] for node in nodes] == ["clean.events@1", "raw.events@1"]
         assert lineage.column_lineage(assets.catalog, "clean.events")["edges"]
         told = assets.profile("clean.events", by=OWNER, purpose=Purpose.ANALYSE)
@@ -122,3 +123,47 @@ def test_text_of_any_script_and_large_numbers_are_kept(url: str, tmp_path: Path)
     assert found.schema == {"标题": "String"}
     assert found.notes["bytes"] == 2**40
     assets.close()
+
+
+def test_a_catalogue_in_a_file_moves_into_the_database_that_is_named_later(
+    url: str, tmp_path: Path
+) -> None:
+    before = Assets(tmp_path, buckets=4)
+    write(before, "clean.items", rows("a"))
+    about.describe(before.catalog, "clean.items", tags=["gold"])
+    before.close()
+    moved = Assets(tmp_path, buckets=4, catalog=url)
+    assert read(moved, "clean.items") == ["a"]
+    assert search.find(moved.catalog, "items", tag="gold")
+    write(moved, "clean.items", rows("a", "b"))
+    assert not (tmp_path / "store" / "catalog.db").exists()
+    assert (tmp_path / "store" / "catalog.moved").exists()
+    moved.close()
+    (tmp_path / "store" / "catalog.moved").rename(tmp_path / "store" / "catalog.db")
+    again = Assets(tmp_path, buckets=4, catalog=url)  # as after a kill before the renaming
+    assert read(again, "clean.items") == ["a", "b"]
+    again.close()
+    Catalog(tmp_path / "store" / "catalog.db").close()
+    with pytest.raises(InputError, match="both hold a catalogue"):
+        Assets(tmp_path, buckets=4, catalog=url)
+
+
+def test_a_backup_holds_the_rows_and_is_restored_to_a_file_or_another_database(
+    url: str, tmp_path: Path
+) -> None:
+    shop, store = tmp_path / "shop", open_store(str(tmp_path / "kept"))
+    assets = Assets(shop, buckets=4, catalog=url)
+    write(assets, "clean.items", rows("a", "b"))
+    backup.backup(assets, shop, store, about={})
+    write(assets, "clean.items", rows("c"))
+    backup.restore(store, tmp_path / "again")
+    restored = Assets(tmp_path / "again", buckets=4)
+    assert read(restored, "clean.items") == ["a", "b"]
+    assert [v.digest for v in restored.catalog.history("clean.items")] == [
+        v.digest for v in assets.catalog.history("clean.items")[1:]
+    ]
+    restored.close()
+    assets.close()
+    backup.restore(store, tmp_path / "third")
+    with pytest.raises(InputError, match="both hold a catalogue"):
+        Assets(tmp_path / "third", buckets=4, catalog=url)

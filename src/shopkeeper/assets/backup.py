@@ -24,7 +24,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from shopkeeper.assets import durable
+from shopkeeper.assets import durable, transfer
 from shopkeeper.assets.objects import ObjectStore
 from shopkeeper.assets.schema import SCHEMA_VERSION
 from shopkeeper.assets.store import Assets
@@ -98,6 +98,7 @@ def _store_files(assets: Assets, held: Path) -> list[_Source]:
     root = assets.root
     with assets.writing(), assets.committing():
         files = list(_walk(root, {root / name for name in _LEFT_FOLDERS}))
+        held.mkdir(parents=True, exist_ok=True)
         databases = sorted(
             (path for path in files if path.suffix == ".db"),
             key=lambda path: (path.name != "catalog.db", path),
@@ -111,6 +112,10 @@ def _store_files(assets: Assets, held: Path) -> list[_Source]:
                 shutil.copy2(path, target)
             else:
                 _hold(path, target)
+        if (
+            assets.catalog.url is not None
+        ):  # PostgreSQL: its rows, as the file that SQLite would have
+            transfer.into_file(assets.catalog.reader, held / "catalog.db")
     return [
         _Source((Path("store") / path.relative_to(held)).as_posix(), path)
         for path in sorted(held.rglob("*"))

@@ -18,7 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shopkeeper.assets import durable, search
+from shopkeeper.assets import durable, search, transfer
 from shopkeeper.assets.schema import (
     FILLS,
     METADATA,
@@ -97,13 +97,13 @@ class Catalog:
             connection.exec_driver_sql(one_writer)
 
         try:
-            self._bring_up_to_date(str(path) if url is None else _shown(url))
+            self._bring_up_to_date(path)
         except BaseException:
             self.close()
             raise
         durable.sync_folder(path.parent)
 
-    def _bring_up_to_date(self, where: str) -> None:
+    def _bring_up_to_date(self, path: Path) -> None:
         """Make what tables are not there, and change those of an older schema."""
         with _reached(self.url), self.engine.begin() as connection:
             found = _schema_version(connection)
@@ -111,13 +111,15 @@ class Catalog:
                 raise InputError(
                     f"this catalogue is of schema {found}, written by a newer Shopkeeper; this one "
                     f"knows {SCHEMA_VERSION}",
-                    where=where,
+                    where=str(path) if self.url is None else _shown(self.url),
                     next="open it with the newer version, or restore a backup made before it",
                 )
             for number in range(found + 1 if found else SCHEMA_VERSION + 1, SCHEMA_VERSION + 1):
                 for change in UPGRADES[number]:
                     connection.exec_driver_sql(change)
             METADATA.create_all(connection)
+            if self.url is not None:
+                transfer.take_in(path, connection, empty=not found)
             for table, changes in FILLS.items():
                 if connection.execute(sa.select(table).limit(1)).first() is None:
                     for change in changes:
@@ -126,6 +128,8 @@ class Catalog:
                 search.index_assets(connection)
             if not found or found < SCHEMA_VERSION:
                 _set_schema_version(connection)
+        if self.url is not None:
+            transfer.put_aside(path)
 
     def close(self) -> None:
         self.engine.dispose()
