@@ -119,3 +119,19 @@ def test_an_override_adds_promises_and_those_of_the_same_name_win(tmp_path: Path
         "utf-8",
     )
     assert [rule.name for rule in contracts.load(tmp_path)["shops"].checks] == ["rows"]
+
+
+def test_a_column_named_for_its_promise_or_its_range_keeps_its_grade(tmp_path: Path) -> None:
+    (tmp_path / "contracts").mkdir()
+    (tmp_path / "contracts" / "events.odcs.yaml").write_text(
+        "apiVersion: v3.1.0\nkind: DataContract\nid: mine\nversion: 1.0.0\nstatus: active\nname: events\n"
+        "schema:\n  - name: events\n    properties:\n"
+        "      - {name: region, quality: [{metric: nullValues, mustBe: 0, severity: warning}]}\n"
+        "      - {name: query, logicalType: string, logicalTypeOptions: {maxLength: 9}}\n",
+        "utf-8",
+    )
+    made, base = contracts.load(tmp_path)["events"], contracts.built_in("events")
+    assert made.column("region") == base.column("region")
+    assert [rule.name for rule in made.checks] == ["nulls:region"]
+    assert made.column("query").grade == base.column("query").grade
+    assert made.column("query").max_length == 9

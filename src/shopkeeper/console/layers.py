@@ -1,6 +1,6 @@
 """The layers of assets, in the order of the loop."""
 
-LAYERS = ("raw", "unread", "clean", "quarantine", "quality", "features", "models", "evaluations", "indexes", "reports", "releases")  # fmt: skip
+LAYERS = ("raw", "unread", "repairs", "clean", "quarantine", "quality", "features", "models", "evaluations", "indexes", "reports", "releases")  # fmt: skip
 
 
 def place(layer: str) -> int:

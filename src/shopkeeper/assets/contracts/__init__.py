@@ -1,8 +1,8 @@
 """Contracts: what a table promises, as Open Data Contract Standard v3.1 YAML, and as Polars rules.
 
 The built-in contracts stand beside this file. `contracts/<name>.odcs.yaml` of a workspace
-overrides one: a column it names replaces the built-in column, all others stay, so an override
-may be short. Columns cannot be added or change their type: the tables' shape is the house's.
+overrides one: a column it names replaces the built-in column (its grade stays where none is given, and
+all of it where only promises of the whole column are), all others stay, so an override may be short. Columns cannot be added or change their type: the tables' shape is the house's.
 
 What the standard leaves open we say in `customProperties`, and only there:
     contract  grade, allowedPurposes
@@ -281,7 +281,7 @@ def parse(text: str, origin: str, *, partial: bool = False) -> Contract:
     base = built_in(name) if partial and name in TABLES else None
     members = document.get("team", {}).get("members", []) if "team" in document else []
     owners = [member["username"] for member in members if member.get("role") == "owner"]
-    columns = tuple(_column(item, origin) for item in tables[0].get("properties", []))
+    columns = tuple(_kept(item, base, origin) for item in tables[0].get("properties", []))
     known = {column.name for column in columns} | set(base.names if base else ())
     for column in columns:
         for where in (column.required_when, column.strict_when):
@@ -347,6 +347,23 @@ def _member(kind: type[Any], value: Any, key: str, origin: str) -> Any:
             f"{key}: {value!r} is not one of {', '.join(str(known) for known in kind)}",
             where=origin,
         ) from error
+
+
+def _kept(item: dict[str, Any], base: Contract | None, origin: str) -> Column:
+    """A column as an override says it; what it leaves open of who may see it stays as it is.
+
+    A column that is only named to promise something of all its rows stays as it is altogether.
+    """
+    column = _column(item, origin)
+    if base is None or column.name not in base.names:
+        return column
+    known = base.column(column.name)
+    said = set(item) - {"name", "logicalType", "unique", "quality"}
+    if not said and column.allowed is None and column.type in (known.type, "string"):
+        return known
+    if "classification" not in item:
+        column = replace(column, grade=known.grade, pii=known.pii or column.pii)
+    return column if column.description else replace(column, description=known.description)
 
 
 def _column(item: dict[str, Any], origin: str) -> Column:

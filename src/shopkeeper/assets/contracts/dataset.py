@@ -112,7 +112,7 @@ def rules_of(
     types = dict(known)
     for item in table.get("properties", []):
         name = item["name"]
-        types[name] = item.get("logicalType", "string")
+        types[name] = item.get("logicalType", types.get(name, "string"))
         if item.get("unique"):
             found.append(DatasetRule(f"key:{name}", "unique", (name,), "error", "mustBe", (0,)))
         blocks = (block for block in item.get("quality", []) if not of_rows(block))
