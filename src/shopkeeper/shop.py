@@ -324,9 +324,9 @@ class Shop:
 
     # what there is
 
-    def assets_list(self) -> list[dict[str, Any]]:
-        """All assets: name, layer, kind, description, owner, grade, and the current version."""
-        return [self._summary(record) for record in self.assets.catalog.assets()]
+    def assets_list(self, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Assets, all or those named: name, layer, kind, description, owner, grade, current version."""
+        return [self._summary(record) for record in self.assets.catalog.assets(names)]
 
     def asset(self, name: str) -> dict[str, Any]:
         """One asset with schema, history and the runs around it. NotFound names the nearest."""

@@ -17,6 +17,7 @@ from shopkeeper.api.gauges import Gauges
 from shopkeeper.console import (
     asset,
     backstage,
+    catalogue,
     contracts,
     loop,
     pictures,
@@ -97,6 +98,7 @@ def create_app(
         storefront,
         backstage,
         asset,
+        catalogue,
         sql,
         reports,
         runs,

@@ -7,19 +7,43 @@ from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from shopkeeper.assets import contracts
+from shopkeeper.assets.about import said
 from shopkeeper.assets.diff import column_grades
 from shopkeeper.assets.profile import OPEN
 from shopkeeper.clean.report import label
+from shopkeeper.console.catalogue import bars
 from shopkeeper.console.lineage import around, columns_of, placed
 from shopkeeper.console.templating import language_of, render
 from shopkeeper.console.value import by_metric
 from shopkeeper.shop import Shop
-from shopkeeper.words import TABLES
+from shopkeeper.words import TABLES, Grade
 
 router = APIRouter(prefix="/console/assets", tags=["console"], include_in_schema=False)
 
-Tab = Literal["overview", "columns", "quality", "value", "lineage", "versions", "rows"]
-TABS: tuple[Tab, ...] = ("overview", "columns", "quality", "value", "lineage", "versions", "rows")
+Tab = Literal[
+    "overview",
+    "about",
+    "columns",
+    "profile",
+    "usage",
+    "quality",
+    "value",
+    "lineage",
+    "versions",
+    "rows",
+]
+TABS: tuple[Tab, ...] = (
+    "overview",
+    "about",
+    "columns",
+    "profile",
+    "usage",
+    "quality",
+    "value",
+    "lineage",
+    "versions",
+    "rows",
+)
 PREVIEW_ROWS = 12
 WORST = 6  # rules that the trend draws, by how many rows they hit in all
 Depth = Annotated[int, Query(ge=0, le=20)]
@@ -46,13 +70,25 @@ def page(
     if found["version"] is not None:
         if tab == "columns":
             told["columns"] = _columns(shop, found)
+        elif tab == "about":
+            told["said"] = said(shop.assets.catalog, name)
+            told |= {"own": told["said"].get("", {}), "grades": list(Grade)}
+            told["own"] = {"description": None, "owner": None, "grade": None, **told["own"]}
+            told["known_terms"] = [one["term"] for one in shop.glossary()]
+        elif tab == "profile":
+            profile = shop.profile(name)
+            for one in profile["columns"]:
+                one["bars"] = bars(one["histogram"])
+            told["profile"] = profile
+        elif tab == "usage":
+            told |= {"usage": shop.usage(name), "cost": shop.cost(name)}
         elif tab == "quality":
             history = trend(shop, name)
             told |= {"trend": history, "lines": lines(history, language_of(request))}
         elif tab == "value":
             told["metrics"] = by_metric(shop, name)
         elif tab == "lineage":
-            near = around(shop.lineage(), name, up, down)
+            near = around(shop.lineage(name), name, up, down)
             told |= {"graph": placed(near), "more": near["more"], "up": up, "down": down}
             told |= {"before": _ends(near, "to", name), "after": _ends(near, "from", name)}
             told |= {"column": column, "ends": columns_of(shop, name, column, found["schema"])}

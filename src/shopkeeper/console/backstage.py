@@ -13,6 +13,7 @@ from shopkeeper.serving import releases
 
 router = APIRouter(prefix="/console", tags=["console"], include_in_schema=False)
 
+SHOWN_ASSETS = 200  # of more, search tells; a drawing of them all would say nothing
 SHOWN_METRICS = (
     "NDCG@10",
     "HR@10",
@@ -28,7 +29,9 @@ SHOWN_METRICS = (
 def overview(request: Request) -> Response:
     """Live numbers, the state of the loop, lineage, and every asset."""
     shop = request.app.state.shop
-    assets = sorted(shop.assets_list(), key=lambda asset: (place(asset["layer"]), asset["name"]))
+    names = sorted(shop.assets.catalog.asset_names(), key=lambda n: (place(n.partition(".")[0]), n))
+    assets = shop.assets_list(names[:SHOWN_ASSETS])
+    assets.sort(key=lambda asset: (place(asset["layer"]), asset["name"]))
     try:
         counters = live_counters(request)
     except NotReady:
@@ -37,7 +40,8 @@ def overview(request: Request) -> Response:
         request,
         "overview.html",
         assets=assets,
-        graph=placed(shop.lineage()),
+        graph=placed(shop.lineage()) if len(names) <= SHOWN_ASSETS else None,
+        many=len(names) if len(names) > SHOWN_ASSETS else 0,
         status=shop.status(),
         counters=counters,
         layers=LAYERS,
