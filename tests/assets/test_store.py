@@ -303,3 +303,12 @@ def test_lake_files_are_opened_in_assets_only() -> None:
         if path.parent.name != "assets" and forbidden.search(path.read_text(encoding="utf-8"))
     ]
     assert guilty == []
+
+
+@pytest.mark.parametrize("buckets", [1, 2, 16, 1000])
+def test_a_column_of_users_is_parted_as_each_user_alone(buckets: int) -> None:
+    users = ["u1", None, "", "用户 7", "é" * 40, "x" * 64, "y" * 65, "u1", "z" * 300, "a\0b"]
+    users += [f"user-{n}" for n in range(500)]
+    parted = bucket_column(pl.Series(users, dtype=pl.String), buckets).to_list()
+    assert parted == [bucket_of(user, buckets) if buckets > 1 else 0 for user in users]
+    assert bucket_column(pl.Series([], dtype=pl.String), buckets).to_list() == []

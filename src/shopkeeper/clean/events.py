@@ -211,15 +211,27 @@ def _beside_list_price(
 def _in_order(ledger: Ledger) -> pl.DataFrame:
     """Rows that broke no rule so far, by user, time and arrival; `row` says where they stood."""
     rows = ledger.typed.with_row_index("row")
+    keys = rows.select("row", "user_id", "ts", "seq")
     broken = ledger.broken()
     if broken is not None:
-        rows = rows.filter(~broken)
-    rows = rows[_order(rows)]
+        keys = keys.filter(~broken)
+    rows = _taken(rows, keys["row"].gather(_order(keys)))
     late = (
         (pl.col("user_id") == pl.col("user_id").shift(1)) & (pl.col("seq") < pl.col("seq").shift(1))
     ).sum()
     ledger.notice("order:ts", "ts", int(rows.select(late).item()))
     return rows
+
+
+def _taken(rows: pl.DataFrame, order: pl.Series) -> pl.DataFrame:
+    """`rows` at `order`. Columns that nobody fills cost as much to move as others: they are made anew."""
+    hollow = [
+        name for name in rows.columns if name != "row" and rows[name].null_count() == len(rows)
+    ]
+    moved = rows.drop(hollow)[order]
+    return moved.with_columns(
+        pl.lit(None, rows.schema[name]).alias(name) for name in hollow
+    ).select(rows.columns)
 
 
 def _order(rows: pl.DataFrame) -> pl.Series:
