@@ -152,6 +152,10 @@ def test_secrets_stand_in_the_environment_only(
         source(kafka, topic, options={"sasl.password": "hunter2"})
     with pytest.raises(ValueError, match="`url` holds a password"):
         Source(table="events", format="kafka", url="kafka://me:hunter2@h:9092", stream=topic)
+    kafka.put(topic, event("a"))
+    monkeypatch.setenv("BROKERS", kafka.brokers)
+    named = source(kafka, topic).model_copy(update={"url": "kafka://${BROKERS}"})
+    assert collect(named, tmp_path).frame.height == 1
     monkeypatch.delenv("KAFKA_PASSWORD", raising=False)
     secret = source(kafka, topic, options={"sasl.password": "${KAFKA_PASSWORD}"})
     with pytest.raises(InputError, match=r"`options.sasl.password` takes \$\{KAFKA_PASSWORD\}"):

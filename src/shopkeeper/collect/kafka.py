@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from shopkeeper.collect import messages
 from shopkeeper.collect.environment import filled
@@ -55,7 +56,7 @@ def open_topic(source: Source, _: Path) -> Iterator["Topic"]:
         )
     from confluent_kafka import Consumer, KafkaException
 
-    brokers = filled(str(source.url), where).partition("://")[2].strip("/")
+    brokers = unquote(filled(str(source.url), where)).partition("://")[2].strip("/")
     told: list[str] = []
     options = {
         name: filled(value, where, f"options.{name}") for name, value in source.options.items()
