@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from shopkeeper.analysis import promises
 from shopkeeper.errors import InputError
 from shopkeeper.shop import Shop
 
@@ -98,5 +99,7 @@ def test_old_data_warn_and_stop_where_the_promise_says_so(folder) -> None:
         watched = [one for one in shop.quality_history("clean.events") if one["watched"]]
         assert {rule["level"] for one in watched for rule in one["rules"]} == {"PASS"}
         age(1, "error")
+        with pytest.raises(InputError, match="nothing new came in: events breaks 1 promise"):
+            promises.watch(shop.assets, folder, "events")  # what a fresh step does
         with pytest.raises(InputError, match="events breaks 1 promise: freshness:ts"):
             shop.run(["clean.events"], accept_change=True)
