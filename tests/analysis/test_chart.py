@@ -34,7 +34,19 @@ def test_a_second_column_of_words_names_the_lines_and_too_many_are_said() -> Non
     many = [(day, f"c{n}", n) for day in DAYS for n in range(9)]
     text = chart(pl.DataFrame(many, schema=["day", "channel", "users"], orient="row"))
     assert text.count("<polyline") == LINES
-    assert "(3 more series are not drawn)" in text
+    assert "(3 more not drawn)" in text
+    table = pl.DataFrame(many, schema=["day", "channel", "users"], orient="row")
+    svg = ElementTree.fromstring(chart(table, "每天", "还有 {count} 条未画出"))
+    assert svg.findtext(f"{SVG}title") == "每天"
+    said = [text for text in svg.iter(f"{SVG}text") if text.text == "(还有 3 条未画出)"]
+    assert 0 < float(said[0].attrib["x"]) < float(svg.attrib["width"]) - 13 * 8
+
+
+def test_long_names_of_lines_make_the_picture_wider() -> None:
+    days = [(day, f"{'a long name ' * 2}{n}", n) for day in DAYS for n in range(9)]
+    svg = drawn(pl.DataFrame(days, schema=["day", "channel", "users"], orient="row"))
+    last = max(float(text.attrib["x"]) for text in svg.iter(f"{SVG}text"))
+    assert float(svg.attrib["width"]) > last
 
 
 def test_without_numbers_there_is_nothing_to_draw() -> None:

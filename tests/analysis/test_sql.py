@@ -158,14 +158,6 @@ def test_an_answer_too_big_to_go_out_is_refused_before_it_is_copied(assets: Asse
         ask(assets, "SELECT repeat('a', 1000000) FROM range(200)", memory_mb=64)
 
 
-def test_nothing_but_the_answer_is_written_to_the_terminal(
-    assets: Assets, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(InputError, match="longer than 3 s"):
-        ask(assets, "SELECT count(*) FROM range(1000000000000) WHERE range % 7 = 8", seconds=3.0)
-    assert capfd.readouterr() == ("", "")
-
-
 def test_days_are_those_of_the_shop(assets: Assets) -> None:
     late = "SELECT TIMESTAMPTZ '2026-01-01 20:00:00+00'::DATE::VARCHAR AS day"
     assert ask(assets, late) == [("2026-01-01",)]

@@ -82,9 +82,10 @@ def test_both_languages_have_the_same_texts_with_the_same_parts() -> None:
 
 
 def test_no_text_is_written_down_that_no_page_uses() -> None:
-    source = "".join(file.read_text("utf-8") for file in TEMPLATES.iterdir())
-    families = set(re.findall(r't\("([\w.]+\.)" ~', source))
-    families |= set(re.findall(r"t\('([\w.]+\.)' ~", source))
+    files = (*TEMPLATES.iterdir(), *TEMPLATES.parent.glob("*.py"))
+    source = "".join(file.read_text("utf-8") for file in files)
+    families = set(re.findall(r"""["']([\w.]+\.)["'] ~""", source))
+    families |= set(re.findall(r'f"([\w.]+\.){', source))
     quoted = set(re.findall(r"""["']([\w.-]+)["']""", source))
     unused = [
         key

@@ -1,6 +1,12 @@
 """The quarantine browser: rows whole, by rule and by text, and as a file."""
 
+from typing import Any
+
 import polars as pl
+import pytest
+
+from shopkeeper.console import quarantine
+from shopkeeper.shop import Shop
 
 HTML = {"accept": "text/html", "accept-language": "en"}
 
@@ -63,3 +69,29 @@ def test_what_is_wrong_with_a_repair_is_told_in_the_page(served) -> None:
     foreign = {"origin": "http://evil.example"}
     answer = served.http.post("/console/quarantine/events/repair", data=form, headers=foreign)
     assert answer.status_code == 403
+
+
+def test_the_page_says_which_rows_of_how_many(served) -> None:
+    assert "Rows 1–1 of 1" in page(served, "/console/quarantine/events?rule=future:ts")
+    assert "Rows 1–1<" in page(served, "/console/quarantine/events?q=NOWHERE")
+
+
+def test_lines_nobody_could_read_are_shown_where_nothing_else_is_wrong(
+    served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {"quarantine.events": {}, "unread.events": {"too_many_fields": 2}}
+    monkeypatch.setattr(quarantine, "_counts", lambda shop, name: counts[name])
+    asked: list[str] = []
+    ask = Shop.sql
+
+    def seen(self: Shop, text: str, *limits: Any) -> Any:
+        asked.append(text)
+        return ask(self, text.replace("unread.", "quarantine."), *limits)
+
+    monkeypatch.setattr(Shop, "sql", seen)
+    page(served, "/console/quarantine/events")
+    assert "FROM unread.events" in asked[-1]
+
+
+def test_counts_that_are_no_numbers_are_passed_over(served) -> None:
+    page(served, "/console/quarantine/events?replayed=²,²,²,²")

@@ -17,6 +17,14 @@ def test_every_report_shows_its_rows_and_the_select_that_is_drawn(served, name: 
     assert f'href="/console/assets/reports.{name}"' in response.text
 
 
+def test_a_chart_is_named_in_the_language_of_the_page(served) -> None:
+    chinese = {"accept": "text/html", "accept-language": "zh"}
+    assert (
+        ">用户数与购买人数<" in served.http.get("/console/reports/channels", headers=chinese).text
+    )
+    assert ">Users and buyers<" in served.http.get("/console/reports/channels", headers=HTML).text
+
+
 def test_the_rows_of_a_report_can_be_taken_along(served) -> None:
     csv = served.http.get("/console/reports/channels?format=csv")
     assert csv.text.startswith("channel,users,")

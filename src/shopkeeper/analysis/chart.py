@@ -31,8 +31,12 @@ _LEFT, _TOP, _WIDE, _TALL = 70, 58, 640, 260
 Series = Mapping[str, Sequence[tuple[int, float]]]  # name -> (place along the axis, value)
 
 
-def chart(frame: pl.DataFrame, title: str = "") -> str:
-    """The table as SVG text. InputError: it has no axis or no numbers."""
+def chart(frame: pl.DataFrame, title: str = "", more: str = "{count} more not drawn") -> str:
+    """The table as SVG text. InputError: it has no axis or no numbers.
+
+    Args:
+        more: how it is said that lines or rows are left out.
+    """
     places, series = _series(frame)
     values = [value for points in series.values() for _, value in points]
     if not values:
@@ -42,18 +46,19 @@ def chart(frame: pl.DataFrame, title: str = "") -> str:
         )  # fmt: skip
     kind = frame.dtypes[0]
     lines = kind.is_temporal() or kind.is_numeric()
-    said = []
+    out = 0
     if len(series) > LINES:
-        said.append(f"{len(series) - LINES} more series are not drawn")
+        out = len(series) - LINES
         series = dict(list(series.items())[:LINES])
     if not lines and len(places) > BARS:
-        said.append(f"{len(places) - BARS} more rows are not drawn")
+        out = out or len(places) - BARS
         places = places[:BARS]
     ticks = _ticks(min(0.0, *values), max(0.0, *values))
     draw = _draw_lines if lines else _draw_bars
     name = title or f"{', '.join(series)} by {frame.columns[0]}"
     parts, wide, tall = draw(places, series, ticks)
-    return _svg(name, [*_legend(series, said), *parts], max(wide, 16 + _width(name)), tall)
+    legend, far = _legend(series, more.format(count=out) if out else "")
+    return _svg(name, [*legend, *parts], max(wide, 16 + _width(name), far), tall)
 
 
 def _series(frame: pl.DataFrame) -> tuple[list[str], Series]:
@@ -82,7 +87,8 @@ def _label(value: object) -> str:
     return text if len(text) <= 28 else f"{text[:27]}…"
 
 
-def _legend(series: Series, said: Sequence[str]) -> list[str]:
+def _legend(series: Series, said: str) -> tuple[list[str], int]:
+    """Names of the lines, what is `said` beside them, and how far to the right it goes."""
     parts, x = [], 16.0
     for number, name in enumerate(series):
         parts.append(
@@ -90,7 +96,10 @@ def _legend(series: Series, said: Sequence[str]) -> list[str]:
         )
         parts.append(_text(x + 15, 44, name, "ch-t"))
         x += 30 + _width(name)
-    return parts + [_text(x, 44, f"({line})", "ch-s") for line in said[:1]]
+    if said:
+        parts.append(_text(x, 44, f"({said})", "ch-s"))
+        x += _width(f"({said})")
+    return parts, int(x) + 16
 
 
 def _draw_lines(

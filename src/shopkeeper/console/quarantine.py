@@ -57,7 +57,9 @@ def rows(
     if table not in TABLES:
         raise NotFound(f"no table {table!r}", next=f"there are: {', '.join(TABLES)}")
     found = {layer: _counts(shop, f"{layer}.{table}") for layer in ("quarantine", "unread")}
-    layer = "unread" if rule in found["unread"] else "quarantine"
+    layer = "quarantine"
+    if rule in found["unread"] or (not rule and not found["quarantine"]):
+        layer = "unread"
     query = _query(f"{layer}.{table}", rule, q)
     if format is not None:
         return sql.download(shop.sql(query, sql.TAKEN), f"quarantine-{table}.{format}")
@@ -80,12 +82,15 @@ def rows(
         page=page,
         query=query,
         answer=answer,
+        first=(page - 1) * PAGE + 1,
+        last=(page - 1) * PAGE + (answer["row_count"] if answer else 0),
+        count=found[layer].get(rule, 0) if rule else sum(found[layer].values()),
         rules=[{"rule": r, "count": n, "label": label(r, language)} for r, n in counts.items()],
         advice=advice(rule, language) if rule else "",
         columns=_settable(table) if rule in found["quarantine"] else (),
         repairs=[one for one in shop.quarantine_repairs(table) if not rule or one["rule"] == rule],
         replayed=[int(n) for n in became]
-        if len(became) == 4 and all(map(str.isdigit, became))
+        if len(became) == 4 and all(map(str.isdecimal, became))
         else [],
     )
 

@@ -71,11 +71,11 @@ def _endpoint(
 
 
 def _named(schema: dict[str, Any], reference: dict[str, Any]) -> dict[str, Any]:
-    """A named form with its fields."""
-    name = reference["$ref"].rpartition("/")[2]
-    form = schema["components"]["schemas"][name]
+    """A form with its fields: one that the schema names, or one that stands in its place."""
+    name = reference.get("$ref", "").rpartition("/")[2]
+    form = schema["components"]["schemas"][name] if name else reference
     return {
-        "name": name,
+        "name": name or form.get("title", "JSON"),
         "about": form.get("description", ""),
         "fields": [
             {

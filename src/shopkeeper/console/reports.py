@@ -9,7 +9,7 @@ from starlette.responses import Response
 from shopkeeper.analysis.sql import Limits
 from shopkeeper.analysis.steps import REPORTS
 from shopkeeper.console import sql
-from shopkeeper.console.templating import render
+from shopkeeper.console.templating import language_of, render, words
 from shopkeeper.errors import NotFound
 from shopkeeper.shop import Shop
 
@@ -40,7 +40,10 @@ ANY = "SELECT *\nFROM reports.{name}"
 def page(request: Request) -> Response:
     """All reports with their charts."""
     shop: Shop = request.app.state.shop
-    return render(request, "reports.html", reports=[_drawn(shop, name) for name in REPORTS])
+    language = language_of(request)
+    return render(
+        request, "reports.html", reports=[_drawn(shop, name, language) for name in REPORTS]
+    )
 
 
 @router.get("/{name}")
@@ -53,14 +56,14 @@ def one(
         raise NotFound(f"no report {name!r}", next=f"there are: {', '.join(REPORTS)}")
     if format is not None:
         return sql.download(shop.sql(ANY.format(name=name), sql.TAKEN), f"{name}.{format}")
-    told = _drawn(shop, name)
+    told = _drawn(shop, name, language_of(request))
     if told["asset"] is not None:
         told["rows"] = shop.sql(ANY.format(name=name), Limits(rows=ROWS, answer_mb=32)).as_dict()
         told["notes"] = shop.asset(f"reports.{name}")["notes"]
     return render(request, "report.html", report=told)
 
 
-def _drawn(shop: Shop, name: str) -> dict[str, Any]:
+def _drawn(shop: Shop, name: str, language: str) -> dict[str, Any]:
     """{"name", "asset", "sql", "picture"}; the asset is None where the report was not made yet."""
     version = shop.assets.catalog.current(f"reports.{name}")
     query = DRAWN[name].format(minor=f"{shop.settings.minor_units}.0")
@@ -68,5 +71,9 @@ def _drawn(shop: Shop, name: str) -> dict[str, Any]:
         "name": name,
         "asset": version and {"name": version.asset, "created_at": version.created_at},
         "sql": query,
-        "picture": sql.picture(shop.sql(query, sql.SHOWN)) if version else None,
+        "picture": sql.picture(
+            shop.sql(query, sql.SHOWN), language, words(language)[f"drawn.{name}"]
+        )
+        if version
+        else None,
     }

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from shopkeeper.analysis.chart import BARS, chart
 from shopkeeper.analysis.sql import Limits, Result
-from shopkeeper.console.templating import render
+from shopkeeper.console.templating import language_of, render, words
 from shopkeeper.errors import InputError
 from shopkeeper.shop import Shop
 
@@ -44,7 +44,7 @@ def page(request: Request, q: Sql = "") -> Response:
         "sql.html",
         q=q,
         answer=answer.as_dict() if answer else None,
-        picture=picture(answer) if answer else None,
+        picture=picture(answer, language_of(request)) if answer else None,
         problem=problem,
         tables=tables(shop),
         limits=SHOWN,
@@ -69,13 +69,13 @@ def download(answer: Result, name: str) -> Response:
     return Response(content, media_type=KINDS[path.suffix[1:]], headers=headers)
 
 
-def picture(answer: Result, title: str = "") -> dict[str, Any]:
+def picture(answer: Result, language: str, title: str = "") -> dict[str, Any]:
     """{"svg", "open", "why"}: the chart of an answer, or why there is none.
 
     It is shown at once where it is likely what was asked for: days along the axis, or few rows.
     """
     try:
-        svg = Markup(chart(answer.frame, title))  # escapes what it was given
+        svg = Markup(chart(answer.frame, title, words(language)["chart.more"]))  # escapes both
     except InputError as error:
         return {"svg": None, "open": False, "why": str(error)}
     likely = answer.frame.dtypes[0].is_temporal() or answer.frame.height <= BARS
