@@ -1,5 +1,6 @@
 """Planted truth in both directions: what carries taste is valuable, what is noise is worth nothing."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from shopkeeper.evaluation.probe import Column
 from shopkeeper.evaluation.splits import time_split
 from shopkeeper.evaluation.value import Bench, Protocol, gained, shuffled, without_kind
 from shopkeeper.features.sequences import Sequences, pack
+from shopkeeper.governance.access import OWNER
 from shopkeeper.shop import Shop
+from shopkeeper.words import Purpose
 
 ITEMS, USERS, STYLES = 240, 600, 8
 NOISE = (3, 2)  # codes of kinds: favourites that are noise, searches that nobody has
@@ -195,6 +198,32 @@ def test_a_shop_is_measured_within_its_budget_and_what_is_left_comes_next(folder
     assert events["cpu_seconds"] > 0
     kinds = {row["column"] for row in rows if row["method"] == "retrain: floors + ranker"}
     assert kinds == {"kind=view", "kind=cart", "kind=purchase", "ts"}
+
+
+@pytest.mark.slow
+def test_a_neural_model_is_asked_with_shuffled_columns_and_is_the_one_that_never_saw_the_test(
+    folder: Path,
+) -> None:
+    toml = folder / "shop.toml"
+    text = toml.read_text("utf-8").replace(
+        'models = ["item_knn"]', 'models = ["item_knn", "transformer"]'
+    )
+    toml.write_text(text + "\n[training]\nmax_epochs = 1\n", "utf-8")
+    with Shop.open(folder) as shop:
+        shop.run(["train.transformer"])
+        shop.settings = replace_value(shop, seeds=1)
+        shop.measure_values()
+        rows = [row for row in shop.values() if row["method"] == "permutation: transformer"]
+        evaluation = shop.assets.folder(
+            "evaluations.transformer", by=OWNER, purpose=Purpose.ANALYSE
+        )
+    assert {row["column"] for row in rows} == {"kind", "dwell_ms", "ts", "price_minor"}
+    told = json.loads((evaluation / "evaluation.json").read_text("utf-8"))["evaluation"]
+    for row in rows:
+        if row["metric"] == "NDCG@10":
+            assert row["base"] == pytest.approx(told["metrics"]["NDCG@10"], abs=1e-6)
+        if row["column"] == "price_minor":  # no input of this model
+            assert row["gain"] == row["low"] == row["high"] == 0.0
 
 
 def replace_value(shop: Shop, **changed: float):  # type: ignore[no-untyped-def]
