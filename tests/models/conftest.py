@@ -53,7 +53,8 @@ def circle() -> Callable[..., TrainingData]:
                 "options": {
                     name: {"batch_tokens": 60, "learning_rate": 0.02}
                     for name in ("transformer", "rnn", "sequence_cnn")
-                },
+                }
+                | {"gcn": {"batch_users": 16, "learning_rate": 0.05}},
             },
         )
 

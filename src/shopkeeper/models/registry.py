@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from shopkeeper.errors import InputError, NotFound, NotReady
 from shopkeeper.models.ease import Ease
+from shopkeeper.models.gcn import Gcn
 from shopkeeper.models.item_knn import ItemKnn
 from shopkeeper.models.popularity import Popularity
 from shopkeeper.models.protocol import Model
@@ -21,7 +22,7 @@ from shopkeeper.models.transformer import Transformer
 
 MODELS: dict[str, type[Model]] = {
     model.name: model
-    for model in (Popularity, ItemKnn, SequenceKnn, Ease, Transformer, Rnn, SequenceCnn)
+    for model in (Popularity, ItemKnn, SequenceKnn, Ease, Transformer, Rnn, SequenceCnn, Gcn)
 }
 NEEDED = ("name", "fit", "scores", "predict", "save", "load")
 FILE = "model.json"
