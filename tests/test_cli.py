@@ -62,6 +62,8 @@ def test_the_loop_and_what_can_be_asked_after_it(
         ("status",), ("leaderboard",), ("quality",), ("quality", "events"), ("quarantine", "ls"),
         ("assets", "ls"), ("assets", "show", "clean.events"), ("assets", "history", "clean.events"),
         ("assets", "preview", "clean.events"), ("assets", "lineage", "models.item_knn"),
+        ("lineage", "models.item_knn"), ("lineage", "features.sequences", "--column", "item_id"),
+        ("lineage", "raw.events", "--columns", "--down", "--rows"), ("trace", "row", "user_behavior.csv", "2"),
         ("release", "ls"), ("release", "show"), ("recommend", "--user", "u1"), ("search", "lamp"),
         ("clients", "ls"), ("quarantine", "show", "events"),
     ):  # fmt: skip

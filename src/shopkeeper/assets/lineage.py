@@ -320,16 +320,26 @@ def _asset_hop(
     catalog: Catalog, direction: Direction, some: Sequence[str]
 ) -> Iterator[sa.Select[Any]]:
     """What current versions of these assets were made from, or what current ones read them."""
-    head = _head(catalog, column_maps.c.asset)
-    here = column_maps.c.asset if direction == "up" else versions.c.asset
-    yield (
-        sa.select(versions.c.asset, column_maps.c.asset)
-        .distinct()
-        .select_from(versions)
-        .join(run_inputs, run_inputs.c.version_id == versions.c.id)
-        .join(column_maps, column_maps.c.run_id == run_inputs.c.run_id)
-        .where(here.in_(some), column_maps.c.version_id == head)
-    )
+    ends = sa.select(versions.c.asset, column_maps.c.asset).distinct()
+    if direction == "up":  # from the version that is current to what its run read
+        asked = sa.values(sa.column("asset", sa.String)).data([(name,) for name in some])
+        here = asked.cte("asked")
+        yield (
+            ends.select_from(here)
+            .join(column_maps, column_maps.c.version_id == _head(catalog, here.c.asset))
+            .join(run_inputs, run_inputs.c.run_id == column_maps.c.run_id)
+            .join(versions, versions.c.id == run_inputs.c.version_id)
+        )
+    else:
+        yield (
+            ends.select_from(versions)
+            .join(run_inputs, run_inputs.c.version_id == versions.c.id)
+            .join(column_maps, column_maps.c.run_id == run_inputs.c.run_id)
+            .where(
+                versions.c.asset.in_(some),
+                column_maps.c.version_id == _head(catalog, column_maps.c.asset),
+            )
+        )
     told_from, told_to = external_edges.c.from_asset, external_edges.c.to_asset
     side = told_to if direction == "up" else told_from
     yield sa.select(told_from, told_to).distinct().where(side.in_(some))
