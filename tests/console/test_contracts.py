@@ -40,6 +40,13 @@ def test_an_invalid_one_comes_back_as_it_was_typed(served) -> None:
     assert not (served.folder / "contracts").exists()
 
 
+def test_a_text_nested_without_end_is_told_and_breaks_nothing(served) -> None:
+    address = "/console/contracts/shops/check"
+    answer = served.http.post(address, data={"text": "[" * 5_000}, headers=HTML)
+    assert answer.status_code == 200
+    assert "nested too deeply" in answer.text
+
+
 def test_a_page_of_another_site_saves_nothing(served) -> None:
     headers = {"origin": "http://evil.example"}
     answer = served.http.post("/console/contracts/shops", data={"text": STRICT}, headers=headers)

@@ -177,6 +177,8 @@ def _errors(text: str, table: str | None) -> list[dict[str, str]]:
         return [{"where": where, "message": f"not valid YAML: {error.problem or error.context}"}]
     except yaml.YAMLError as error:  # a character that YAML does not allow
         return [{"where": table or "contract", "message": f"not valid YAML: {error}"}]
+    except RecursionError:
+        return [{"where": table or "contract", "message": "not valid YAML: nested too deeply"}]
     if not isinstance(read, dict):
         return [{"where": "line 1", "message": "a contract is a mapping: name, version, schema, …"}]
     found = [
