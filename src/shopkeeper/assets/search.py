@@ -52,10 +52,10 @@ WEIGHTS = {
 }
 LONGEST = 60  # characters of a word
 ASKED = 12  # words of a query
-POSTINGS = 1_000  # assets of one word that are looked at, those first where it says most
-CANDIDATES = 200  # assets that are looked at closely
+POSTINGS = 400  # assets of one word that are looked at, those first where it says most
+CANDIDATES = 100  # assets that are looked at closely
 ALIKE = 200  # words of the index that share pieces with one of the query
-NEAR = 10  # words that stand in for one of the query
+NEAR = 6  # words that stand in for one of the query
 SHOWN = 6  # places where a hit matched
 DAYS = 30  # reads that make an asset popular
 _SAME, _BEGINS, _SYNONYM = 1.0, 0.8, 0.7
@@ -431,18 +431,20 @@ def _scores(
 def _ranked(
     asked: Asked, rarity: Mapping[str, float], weights: Mapping[str, Mapping[str, float]]
 ) -> list[tuple[str, float]]:
+    counts: dict[str, list[tuple[int, float]]] = {}  # of a word: for which words of the query
+    for number, others in enumerate(asked):
+        for word, factor in others.items():
+            counts.setdefault(word, []).append((number, factor * rarity[word]))
     scored = []
     for name, own in weights.items():
-        total, met = 0.0, 0
-        for others in asked:
-            best = 0.0
-            for word, weight in own.items():
-                if word in others:
-                    best = max(best, others[word] * rarity[word] * weight)
-            total += best
-            met += best > 0
-        scored.append((name, total * met))
-    return sorted(scored, key=lambda one: (-one[1], one[0]))
+        best: dict[int, float] = {}
+        for word, weight in own.items():
+            for number, factor in counts[word]:
+                if factor * weight > best.get(number, 0.0):
+                    best[number] = factor * weight
+        scored.append((-sum(best.values()) * len(best), name))
+    scored.sort()
+    return [(name, -score) for score, name in scored]
 
 
 def _tagged(connection: sa.Connection, tag: str) -> list[str]:
