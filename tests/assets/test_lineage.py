@@ -205,7 +205,8 @@ def test_exactly_the_columns_downstream_of_a_perturbed_raw_column_change(folder:
                 and edge["to"][0].startswith(("clean.", "features."))
                 and edge["to"][0] in after
             }
-            assert changed and changed <= may, (column, sorted(changed - may))
+            assert changed, column
+            assert changed <= may, (column, sorted(changed - may))
             # what is told as computed from it did change: names of numbers are the one exception, as
             # they tell that there is a price and not which
             assert must - changed <= {("features.items", "names")}, (column, sorted(must - changed))
