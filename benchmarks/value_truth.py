@@ -2,7 +2,7 @@
 
     python benchmarks/value_truth.py --columns 52 --seed 77
 
-800 people who each like one of eight styles and have one of two budgets; columns that say so, and
+1,000 people who each like one of eight styles and have one of two budgets; columns that say so, and
 columns of items and people that are drawn at random.
 """
 
@@ -18,7 +18,7 @@ from shopkeeper.evaluation.splits import time_split
 from shopkeeper.evaluation.value import Bench, Protocol, gained
 from shopkeeper.features.sequences import pack
 
-ITEMS, USERS, STYLES, EVENTS = 240, 800, 8, 8
+ITEMS, USERS, STYLES, EVENTS = 240, 1_000, 8, 12
 TOGETHER = 13  # noise columns fitted at a time
 
 
@@ -29,7 +29,7 @@ def market(rng: np.random.Generator) -> tuple[Protocol, list[Column]]:
     items = []
     for user in range(USERS):
         liked = np.flatnonzero((style == likes[user]) & (dear == rich[user]))
-        own = rng.random(EVENTS) < 0.6
+        own = rng.random(EVENTS) < 0.4
         items.append(np.where(own, rng.choice(liked, EVENTS), rng.integers(0, ITEMS, EVENTS)))
     times = np.sort(rng.integers(0, 10**9, (USERS, EVENTS)), axis=1)
     names = [f"u{n}" for n in range(USERS)]

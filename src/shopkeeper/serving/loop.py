@@ -39,7 +39,7 @@ READS = (
     "features.sequences",
     "features.items",
 )
-LOOKED_AT = 20_000  # newest answers that examination is learned from
+LOOKED_AT = 10_000  # newest answers that examination is learned from
 DRAWS = 20  # of its interval
 KEPT = 1_000  # measurings of each check that the history goes back
 TOLERANCE = 1e-6  # of a score computed again, as floats of another order of work may differ
