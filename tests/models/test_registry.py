@@ -14,8 +14,9 @@ def test_a_built_in_name_is_its_class() -> None:
 def test_an_unknown_name_lists_the_known_and_the_nearest() -> None:
     with pytest.raises(NotFound) as caught:
         registry.resolve("transfomer")
-    assert "known: popularity, item_knn, sequence_knn, ease, transformer, rnn, sequence_cnn, gcn" in str(
-        caught.value
+    assert (
+        "known: popularity, item_knn, sequence_knn, ease, transformer, rnn, sequence_cnn, gcn"
+        in str(caught.value)
     )
     assert "did you mean 'transformer'?" in str(caught.value)
 
