@@ -1,8 +1,9 @@
 """Collect + clean of a shop's events, beside plain Polars doing the same read, checks and write.
 
     python benchmarks/collect_clean.py --rows 10000000
+    python benchmarks/collect_clean.py --rows 100000000 --parts 100 --buckets 160 --only shopkeeper
 
-Writes raw files (events in ten parts with about 1% of dirt, and an item table), then runs, each in
+Writes raw files (events in parts with about 1% of dirt, and an item table), then runs, each in
 a process of its own: Shopkeeper's steps `collect` and `clean` (raw and clean layers on Delta,
 catalogue, lineage, quarantine, quality report), and plain Polars (read as text, cast, the same
 checks, one Parquet file for each of 16 buckets of users; no raw layer, no reasons, no catalogue).
@@ -34,7 +35,7 @@ KINDS = ("view", "cart", "favorite", "purchase")
 END = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def generate(folder: Path, rows: int, seed: int = 7) -> None:
+def generate(folder: Path, rows: int, parts: int = PARTS, seed: int = 7) -> None:
     """Events of rows/50 users over 90 days, in order of time, and 100,000 items."""
     rng = np.random.default_rng(seed)
     (folder / "user_behavior").mkdir(parents=True)
@@ -43,9 +44,9 @@ def generate(folder: Path, rows: int, seed: int = 7) -> None:
     pl.DataFrame({"item_id": [f"i{n}" for n in range(items)], "price_minor": prices}).write_csv(
         folder / "item_data.csv"
     )
-    edges = np.linspace(END.timestamp() - 90 * 86_400, END.timestamp(), PARTS + 1)
-    for part in range(PARTS):
-        size = rows // PARTS
+    edges = np.linspace(END.timestamp() - 90 * 86_400, END.timestamp(), parts + 1)
+    for part in range(parts):
+        size = rows // parts
         item = (rng.random(size) ** 2 * items).astype(np.int64)
         at = np.sort(rng.uniform(edges[part], edges[part + 1], size)).astype(np.int64)
         frame = pl.DataFrame(
@@ -202,6 +203,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--keep", type=Path, help="work in this folder and leave it there")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--parts", type=int, default=PARTS, help="files the events lie in")
+    parser.add_argument("--buckets", type=int, default=BUCKETS, help="of users")
+    parser.add_argument("--only", choices=SIDES, help="leave the other sides out")
     arguments = parser.parse_args()
     if arguments.side:
         started, before = time.monotonic(), _cpu()
@@ -215,10 +219,13 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or Path(temporary)
-        generate(folder, arguments.rows)
+        if not (folder / "user_behavior").exists():
+            generate(folder, arguments.rows, arguments.parts)
+        (folder / "shop.toml").write_text(f"buckets = {arguments.buckets}\n")
         size = sum(path.stat().st_size for path in (folder / "user_behavior").iterdir())
-        print(f"{arguments.rows:,} events, {size / 1e6:,.0f} MB of CSV in {PARTS} files")
-        told = {side: _measure(side, folder) for side in SIDES}
+        print(f"{arguments.rows:,} events, {size / 1e6:,.0f} MB of CSV in {arguments.parts} files")
+        sides = [arguments.only] if arguments.only else [*SIDES]
+        told = {side: _measure(side, folder) for side in sides}
     print(f"{'':14}{'CPU s':>8}{'wall s':>8}{'peak MB':>9}{'rows/CPU s':>12}{'rows kept':>12}")
     for side, one in told.items():
         speed = one["rows"] / one["cpu_seconds"]
@@ -226,6 +233,8 @@ def main() -> None:
             f"{side:14}{one['cpu_seconds']:8.1f}{one['seconds']:8.1f}{one['peak_mb']:9,}"
             f"{speed:12,.0f}{one['kept']:12,}"
         )
+    if arguments.only:
+        return
     ratio = told["shopkeeper"]["cpu_seconds"] / told["plain polars"]["cpu_seconds"]
     print(f"shopkeeper / plain polars, CPU seconds: {ratio:.2f}")
 
