@@ -181,7 +181,7 @@ def mermaid(settings: Settings) -> str:
             if (giver := made_by.get(asset, "")) not in ("", step.group):
                 layer = asset.partition(".")[0] + ".*"
                 arrows.setdefault((giver, step.group), set()).add(layer)
-    lines = ["flowchart LR", "  files[(raw files, SQL)] --> collect"]
+    lines = ["flowchart LR", "  files[(files, SQL, streams, hooks)] --> collect"]
     lines += [
         f"  {giver} -->|{', '.join(sorted(assets))}| {taker}"
         for (giver, taker), assets in arrows.items()
