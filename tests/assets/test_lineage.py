@@ -121,6 +121,28 @@ def test_versions_are_walked_both_ways_to_a_depth(assets: Assets) -> None:
     assert lineage.all_asset_edges(assets.catalog) == {(f"a.{n}", f"a.{n + 1}") for n in range(4)}
 
 
+def test_a_hop_looks_only_at_what_it_was_asked_for(assets: Assets) -> None:
+    make(assets, "raw.a", {}, ["x"])
+    make(assets, "clean.a", {"raw.a": ["x"]}, ["x"])
+    asked: list[str] = []
+    sa.event.listen(
+        assets.catalog.reader, "before_cursor_execute", lambda *said: asked.append(said[2])
+    )
+    for way in lineage.ways("both"):
+        lineage.walk(assets.catalog, ["clean.a@1", "raw.a@1"], way)
+        lineage.asset_edges(assets.catalog, "clean.a", way)
+        lineage.column_walk(assets.catalog, "clean.a", "x", direction=way)
+    with assets.catalog.reader.connect() as connection:
+        for statement in [one for one in asked if "json_each" in one]:
+            given = tuple("$[0]" if n else '[["a", "b"]]' for n in range(statement.count("?")))
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", given).all()
+            steps = [str(row[3]) for row in plan]
+            assert not [one for one in steps if "AUTOMATIC" in one], statement
+            assert [one for one in steps if one.startswith("SCAN")] == [
+                "SCAN given VIRTUAL TABLE INDEX 1:"
+            ], statement
+
+
 def test_a_catalogue_from_before_maps_still_knows_who_made_what(assets: Assets) -> None:
     make(assets, "raw.a", {}, ["x"])
     make(assets, "clean.a", {"raw.a": ["x"]}, ["u"])

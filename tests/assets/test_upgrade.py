@@ -4,7 +4,9 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from shopkeeper.assets.schema import METADATA
 from shopkeeper.assets.upgrade import found_schema
 from shopkeeper.errors import InputError, NotReady
 from shopkeeper.governance.access import OWNER
@@ -12,6 +14,7 @@ from shopkeeper.shop import Shop
 from shopkeeper.words import Purpose
 
 OLD = (  # what a catalogue of the first schema lacks
+    *(f"DROP INDEX {name}" for name in ("versions_visible", "run_inputs_read", "run_outputs_made")),
     "ALTER TABLE versions DROP COLUMN branch",
     "ALTER TABLE versions DROP COLUMN files",
     "ALTER TABLE versions DROP COLUMN removed_at",
@@ -51,6 +54,11 @@ def test_an_older_catalogue_is_brought_up_to_date_and_kept_as_it_was(folder: Pat
     assert told["files"] > told["versions"] > 5
     with Shop.open(folder) as shop:
         assert shop.assets.read("clean.events", by=OWNER, purpose=Purpose.ANALYSE).height == 99
+        with shop.assets.catalog.reader.connect() as connection:
+            known = sa.inspect(connection)
+            for table in METADATA.sorted_tables:
+                there = {index["name"] for index in known.get_indexes(table.name)}
+                assert there == {index.name for index in table.indexes}
     again = Shop.upgrade(folder)
     assert (again["from"], again["copy"]) == (told["to"], None)
 

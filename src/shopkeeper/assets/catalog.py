@@ -44,6 +44,7 @@ from shopkeeper.words import Grade
 _SCHEMA = "schema"  # in `fixed`: the version of the tables, where the database has no place for it
 _ONE_WRITER = "SELECT pg_advisory_xact_lock(746163)"
 _SAID = ("description", "owner", "grade")  # of an asset, by people
+_MAPPED = 1 << 31  # bytes of a catalogue that readers map; SQLite maps no more than that
 GIVEN_UP = "given up"  # settings of a position that a forced run makes void
 
 
@@ -90,6 +91,8 @@ class Catalog:
         durable.make_folder(path.parent)
         self.engine = _engine(path, url)
         self.reader = _engine(path, url)  # plain transactions: readers never wait for a writer
+        if url is None:
+            _map_into_memory(self.reader)
         one_writer = "BEGIN IMMEDIATE" if url is None else _ONE_WRITER
 
         @sa.event.listens_for(self.engine, "begin")
@@ -118,6 +121,9 @@ class Catalog:
                 for change in UPGRADES[number]:
                     connection.exec_driver_sql(change)
             METADATA.create_all(connection)
+            if found and found < SCHEMA_VERSION:
+                for index in [one for table in METADATA.sorted_tables for one in table.indexes]:
+                    index.create(connection, checkfirst=True)
             if self.url is not None:
                 transfer.take_in(path, connection, empty=not found)
             for table, changes in FILLS.items():
@@ -411,6 +417,14 @@ def _engine(path: Path, url: str | None) -> sa.Engine:
         connection.execute("PRAGMA synchronous=FULL")
 
     return engine
+
+
+def _map_into_memory(engine: sa.Engine) -> None:
+    """Let connections read the file where the system keeps it in memory, one copy for all of them."""
+
+    @sa.event.listens_for(engine, "connect")
+    def _mapped(connection: Any, _: Any) -> None:
+        connection.execute(f"PRAGMA mmap_size={_MAPPED}")
 
 
 @contextmanager

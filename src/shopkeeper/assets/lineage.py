@@ -24,7 +24,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -42,7 +42,6 @@ from shopkeeper.assets.schema import (
 from shopkeeper.errors import InputError, NotFound
 
 Direction = Literal["up", "down"]
-T = TypeVar("T")
 Column = tuple[str, str]  # (asset, column)
 ROWS = "*"  # as a column: which rows there are; of an asset that is files: what is in it
 DEPTH = 100  # hops, where nobody asks for fewer
@@ -51,7 +50,6 @@ RANK = {"copied": 0, "computed": 1, "read": 2, "rows": 3}  # the more exact word
 _EDGE = [
     column_edges.c[name] for name in ("from_asset", "from_column", "to_asset", "to_column", "how")
 ]
-TOGETHER = 2_000  # columns or versions looked up in one statement
 
 
 @dataclass(frozen=True)
@@ -247,22 +245,23 @@ def walk(
     """
     makers = run_outputs if every else column_maps
     made, read = makers.c.version_id, run_inputs.c.version_id
-    here = made if direction == "up" else read
-    query = sa.select(read, made).distinct()
-    query = query.join_from(makers, run_inputs, run_inputs.c.run_id == makers.c.run_id)
-    query = query.join(versions, versions.c.id == made)
-    query = query.where(catalog._visible(versions), read != made)
     depths: dict[str, int] = dict.fromkeys(version_ids, 0)
     edges: set[tuple[str, str]] = set()
     frontier = sorted(depths)
     with catalog.reader.connect() as connection:
+        given, (version,) = _given(connection, 1)
+        query = sa.select(read, made).select_from(given)
+        if direction == "up":
+            query = query.join(makers, made == version)
+            query = query.join(run_inputs, run_inputs.c.run_id == makers.c.run_id)
+        else:
+            query = query.join(run_inputs, read == version)
+            query = query.join(makers, makers.c.run_id == run_inputs.c.run_id)
+        query = query.join(versions, versions.c.id == made)
+        query = query.where(catalog._visible(versions), read != made)
         for hop in range(1, depth + 1):
-            found = [
-                (str(source), str(target))
-                for some in _parts(frontier)
-                for source, target in connection.execute(query.where(here.in_(some)))
-            ]
-            edges |= set(found)
+            found = {(str(a), str(b)) for a, b in _asked(connection, query, frontier)}
+            edges |= found
             reached = {source if direction == "up" else target for source, target in found}
             frontier = sorted(reached - depths.keys())
             depths |= dict.fromkeys(frontier, hop)
@@ -303,11 +302,14 @@ def asset_edges(
     edges: set[tuple[str, str]] = set()
     seen, frontier = {asset}, [asset]
     with catalog.reader.connect() as connection:
+        queries = list(_asset_hop(connection, catalog, direction))
         for _ in range(depth):
-            found = set()
-            for some in _parts(frontier):
-                for query in _asset_hop(catalog, direction, some):
-                    found |= {(str(a), str(b)) for a, b in connection.execute(query) if a != b}
+            found = {
+                (str(a), str(b))
+                for query in queries
+                for a, b in _asked(connection, query, frontier)
+                if a != b
+            }
             edges |= found
             frontier = sorted({a if direction == "up" else b for a, b in found} - seen)
             seen |= set(frontier)
@@ -317,32 +319,28 @@ def asset_edges(
 
 
 def _asset_hop(
-    catalog: Catalog, direction: Direction, some: Sequence[str]
+    connection: sa.Connection, catalog: Catalog, direction: Direction
 ) -> Iterator[sa.Select[Any]]:
-    """What current versions of these assets were made from, or what current ones read them."""
-    ends = sa.select(versions.c.asset, column_maps.c.asset).distinct()
+    """What current versions of given assets were made from, or what current ones read them."""
+    given, (asset,) = _given(connection, 1)
+    ends = sa.select(versions.c.asset, column_maps.c.asset).distinct().select_from(given)
     if direction == "up":  # from the version that is current to what its run read
-        asked = sa.values(sa.column("asset", sa.String)).data([(name,) for name in some])
-        here = asked.cte("asked")
         yield (
-            ends.select_from(here)
-            .join(column_maps, column_maps.c.version_id == _head(catalog, here.c.asset))
+            ends.join(column_maps, column_maps.c.version_id == _head(catalog, asset))
             .join(run_inputs, run_inputs.c.run_id == column_maps.c.run_id)
             .join(versions, versions.c.id == run_inputs.c.version_id)
         )
     else:
         yield (
-            ends.select_from(versions)
+            ends.join(versions, versions.c.asset == asset)
             .join(run_inputs, run_inputs.c.version_id == versions.c.id)
             .join(column_maps, column_maps.c.run_id == run_inputs.c.run_id)
-            .where(
-                versions.c.asset.in_(some),
-                column_maps.c.version_id == _head(catalog, column_maps.c.asset),
-            )
+            .where(column_maps.c.version_id == _head(catalog, column_maps.c.asset))
         )
     told_from, told_to = external_edges.c.from_asset, external_edges.c.to_asset
     side = told_to if direction == "up" else told_from
-    yield sa.select(told_from, told_to).distinct().where(side.in_(some))
+    told = sa.select(told_from, told_to).distinct().select_from(given)
+    yield told.join(external_edges, side == asset)
 
 
 def all_asset_edges(catalog: Catalog) -> set[tuple[str, str]]:
@@ -381,6 +379,7 @@ def column_walk(
     seen: set[Column] = set()
     with catalog.reader.connect() as connection:
         frontier = {(asset, column)} if column is not None else _ends(connection, asset)
+        query = _hop(connection, catalog, direction)
         for _ in range(depth):
             tables = {name for name, one in frontier if one == ROWS or direction == "up"}
             if rows and direction == "up":  # which rows there are is in each of a table's columns
@@ -391,7 +390,7 @@ def column_walk(
             seen |= frontier
             if not todo:
                 break
-            found = _hop(connection, catalog, todo, direction)
+            found = [Edge(*row) for row in _asked(connection, query, todo)]
             followed = [edge for edge in found if rows or edge.how != "rows"]
             edges.update(found if column is None else followed)
             frontier = {edge.source if direction == "up" else edge.target for edge in followed}
@@ -469,37 +468,43 @@ def _there(catalog: Catalog, asset: str, column: str | None) -> None:
         raise NotFound(f"{asset} has no column {column!r}; it has {names}", where=asset)
 
 
-def _hop(
-    connection: sa.Connection, catalog: Catalog, some: Sequence[Column], direction: Direction
-) -> list[Edge]:
-    """Edges of current versions that end (upwards) or begin at these columns."""
+def _hop(connection: sa.Connection, catalog: Catalog, direction: Direction) -> sa.Select[Any]:
+    """Edges of current versions that end (upwards) or begin at given columns."""
     side = "to" if direction == "up" else "from"
-    ends = [column_edges.c[f"{side}_{what}"] for what in ("asset", "column")]
-    found: list[Edge] = []
-    for part in _parts(some):
-        asked = sa.values(sa.column("asset", sa.String), sa.column("name", sa.String)).data(part)
-        asked_ = asked.cte("asked")
-        here = (ends[0] == asked_.c.asset) & (ends[1] == asked_.c.name)
-        if direction == "up":  # asset -> its current version -> its map -> edges
-            query = (
-                sa.select(*_EDGE)
-                .select_from(asked_)
-                .join(column_maps, column_maps.c.version_id == _head(catalog, asked_.c.asset))
-                .join(column_edges, (column_edges.c.map == column_maps.c.map) & here)
-            )
-        else:  # edges -> those that are in the map of what is current
-            query = (
-                sa.select(*_EDGE)
-                .select_from(asked_)
-                .join(column_edges, here)
-                .join(
-                    column_maps,
-                    (column_maps.c.version_id == _head(catalog, column_edges.c.to_asset))
-                    & (column_maps.c.map == column_edges.c.map),
-                )
-            )
-        found += _edges(connection, query)
-    return found
+    given, (asset, column) = _given(connection, 2)
+    here = (column_edges.c[f"{side}_asset"] == asset) & (column_edges.c[f"{side}_column"] == column)
+    query = sa.select(*_EDGE).select_from(given)
+    if direction == "up":  # asset -> its current version -> its map -> edges
+        head = _head(catalog, asset)
+        return query.join(column_maps, column_maps.c.version_id == head).join(
+            column_edges, (column_edges.c.map == column_maps.c.map) & here
+        )
+    head = _head(catalog, column_edges.c.to_asset)  # edges -> those in the map of what is current
+    return query.join(column_edges, here).join(
+        column_maps, (column_maps.c.version_id == head) & (column_maps.c.map == column_edges.c.map)
+    )
+
+
+def _given(
+    connection: sa.Connection, width: int
+) -> tuple[sa.FromClause, tuple[sa.ColumnElement[str], ...]]:
+    """A relation of so many columns of text whose rows come with the question (`_asked`).
+
+    One parameter, however many rows: a long list of values in the statement makes SQLite think that
+    an index of its own over all edges pays, and is parsed anew at each hop.
+    """
+    sqlite = connection.dialect.name == "sqlite"
+    rows = (sa.func.json_each if sqlite else sa.func.json_array_elements)(
+        sa.bindparam("given", type_=sa.JSON)
+    )
+    given = rows.table_valued(sa.column("value", sa.JSON), name="given")
+    return given, tuple(given.c.value[n].as_string() for n in range(width))
+
+
+def _asked(connection: sa.Connection, query: sa.Select[Any], some: Sequence[Any]) -> Iterable[Any]:
+    """What is found for these names, or tuples of them."""
+    given = [[one] if isinstance(one, str) else list(one) for one in some]
+    return connection.execute(query, {"given": given})
 
 
 def _head(catalog: Catalog, asset: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
@@ -524,10 +529,6 @@ def _ends(connection: sa.Connection, asset: str) -> set[tuple[str, str]]:
     )
     used = sa.select(column_edges.c.from_column).where(column_edges.c.from_asset == asset)
     return {(asset, str(name)) for (name,) in connection.execute(made.union(used))}
-
-
-def _parts(some: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (some[at : at + TOGETHER] for at in range(0, len(some), TOGETHER))
 
 
 def _edges(connection: sa.Connection, query: sa.Select[Any]) -> list[Edge]:

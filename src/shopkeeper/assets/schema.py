@@ -1,19 +1,25 @@
 """The tables of the catalogue, in SQLAlchemy Core: one schema for every database it may stand in.
 
 A new table needs nothing more than to stand here: it is made when a catalogue without it is opened. A
-new column of a table that is out there needs its line in UPGRADES, and the version goes up.
+new index of a table that is out there is made when the version goes up; a new column needs its line in
+UPGRADES as well.
 """
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 2
-UPGRADES = {  # to schema version: what an older catalogue lacks; new tables are made anyway
+SCHEMA_VERSION = 3
+UPGRADES = {  # to schema version: what an older catalogue lacks; new tables, indexes are made anyway
     2: (
         "ALTER TABLE versions ADD COLUMN branch VARCHAR",
         "ALTER TABLE versions ADD COLUMN files JSON",
         "ALTER TABLE versions ADD COLUMN removed_at VARCHAR",
         "ALTER TABLE runs ADD COLUMN branch VARCHAR",
-    )
+    ),
+    3: (  # wider ones take their place
+        "DROP INDEX IF EXISTS ix_run_inputs_version_id",
+        "DROP INDEX IF EXISTS ix_run_outputs_version_id",
+        "DROP INDEX IF EXISTS ix_column_maps_run_id",
+    ),
 }
 
 METADATA = sa.MetaData()
@@ -52,6 +58,7 @@ versions = sa.Table(
     sa.Column("files", sa.JSON(none_as_null=True)),  # data files of a table in a branch
     sa.Column("removed_at", sa.String),  # its data is given up; the record stays
     sa.UniqueConstraint("asset", "number"),
+    sa.Index("versions_visible", "id", "branch"),  # rows are wide: walks need not read them
 )
 runs = sa.Table(
     "runs",
@@ -77,13 +84,15 @@ run_inputs = sa.Table(
     "run_inputs",
     METADATA,
     sa.Column("run_id", sa.String, primary_key=True),
-    sa.Column("version_id", sa.String, primary_key=True, index=True),
+    sa.Column("version_id", sa.String, primary_key=True),
+    sa.Index("run_inputs_read", "version_id", "run_id"),
 )
 run_outputs = sa.Table(
     "run_outputs",
     METADATA,
     sa.Column("run_id", sa.String, primary_key=True),
-    sa.Column("version_id", sa.String, primary_key=True, index=True),
+    sa.Column("version_id", sa.String, primary_key=True),
+    sa.Index("run_outputs_made", "version_id", "run_id"),
 )
 positions = sa.Table(  # how far each source file was read
     "positions",
@@ -141,8 +150,9 @@ column_maps = sa.Table(  # from which columns the columns of a version were made
     METADATA,
     sa.Column("version_id", sa.String, primary_key=True),
     sa.Column("asset", sa.String, nullable=False),
-    sa.Column("run_id", sa.String, nullable=False, index=True),  # the newest run that made it
+    sa.Column("run_id", sa.String, nullable=False),  # the newest run that made it
     sa.Column("map", sa.String, nullable=False, index=True),  # equal maps are stored once
+    sa.Index("column_maps_made", "run_id", "version_id"),
 )
 column_edges = sa.Table(  # of a map; column "*" of an asset: which rows there are
     "column_edges",
@@ -247,7 +257,6 @@ FILLS = {  # a table that is newer than the catalogue -> what it begins with the
         "SELECT v.id, v.asset, coalesce((SELECT r.id FROM run_outputs o JOIN runs r ON r.id = o.run_id "
         "WHERE o.version_id = v.id AND r.outcome = 'done' AND r.step <> 'restore' "
         "ORDER BY r.started_at DESC LIMIT 1), v.run_id), '' FROM versions v",
-        "CREATE INDEX IF NOT EXISTS ix_column_maps_run_id ON column_maps (run_id)",
     )
 }
 quality_log = sa.Table(  # what became of promises that no version tells: stopped runs, ages watched
