@@ -62,6 +62,7 @@ _SAME, _BEGINS, _SYNONYM = 1.0, 0.8, 0.7
 _WRONG = {1: 0.5, 2: 0.35}  # typing errors
 _ABSENT = 0.4  # of an asset without a current version
 _MANY = 500  # values in one statement
+_LAST = "\U0010ffff"  # behind every letter
 _PIECES = re.compile(rf"[{HAN}]+|[^\W_{HAN}]+")
 _HUMP = re.compile(r"(?<=[a-z\d])(?=[A-Z])")
 _IDENTIFIER = re.compile(rf"[^\W{HAN}]+(?:\.[^\W{HAN}]+)*")
@@ -348,6 +349,12 @@ def _near(connection: sa.Connection, word: str) -> dict[str, float]:
     pieces = grams(word)
     if not pieces:
         return {word: _SAME}
+    begins = _beginning(connection, word)
+    found = {word: _SAME} if word in begins else {}
+    others = [other for other in begins if other != word][:NEAR]
+    found |= {other: _BEGINS * len(word) / len(other) + 0.1 for other in others}
+    if found or len(word) < 4:
+        return found or {word: _SAME}
     shared = sa.func.count().label("shared")
     length = sa.func.length(search_grams.c.word)
     query = (
@@ -358,16 +365,25 @@ def _near(connection: sa.Connection, word: str) -> dict[str, float]:
         .order_by(shared.desc(), length, search_grams.c.word)
         .limit(ALIKE)
     )
-    others = list(connection.execute(query).scalars())
-    found = {word: _SAME} if word in others else {}
-    begins = [other for other in others if other.startswith(word) and other != word]
-    found |= {other: _BEGINS * len(word) / len(other) + 0.1 for other in begins[:NEAR]}
-    if found or len(word) < 4:
-        return found or {word: _SAME}
+    alike = list(connection.execute(query).scalars())
     allowed = 1 if len(word) < 8 else 2
-    wrong = {other: distance(word, other, allowed) for other in others}
+    wrong = {other: distance(word, other, allowed) for other in alike}
     close = sorted((edits, other) for other, edits in wrong.items() if edits <= allowed)
     return {other: _WRONG[edits] for edits, other in close[:NEAR]}
+
+
+def _beginning(connection: sa.Connection, word: str) -> list[str]:
+    """The word itself and the shortest words of the index that begin with it."""
+    place: sa.ColumnElement[str] = search_words.c.word
+    if connection.dialect.name != "sqlite":  # SQLite orders by code point anyway
+        place = sa.collate(place, "C")
+    query = (
+        sa.select(search_words.c.word)
+        .where(place >= word, place < word + _LAST)
+        .order_by(sa.func.length(search_words.c.word), place)
+        .limit(NEAR + 1)
+    )
+    return list(connection.execute(query).scalars())
 
 
 def _least_shared(pieces: int, length: int) -> int:
@@ -404,27 +420,28 @@ def _scores(
     total = connection.execute(sa.select(sa.func.count()).select_from(search_documents)).scalar()
     rarity: dict[str, float] = {}
     weights: dict[str, dict[str, float]] = {}  # asset -> word -> weight
+    query = (
+        sa.select(search_postings.c.asset, search_postings.c.weight)
+        .where(search_postings.c.word == sa.bindparam("asked"), *within)
+        .order_by(search_postings.c.weight.desc(), search_postings.c.asset.desc())
+        .limit(POSTINGS)
+    )
     for word in sorted({word for others in asked for word in others}):
-        query = (
-            sa.select(search_postings.c.asset, search_postings.c.weight)
-            .where(search_postings.c.word == word, *within)
-            .order_by(search_postings.c.weight.desc(), search_postings.c.asset.desc())
-            .limit(POSTINGS)
-        )
-        found = connection.execute(query).all()
+        found = connection.execute(query, {"asked": word}).all()
         rarity[word] = math.log(1 + (total or 0) / max(1, len(found)))
         for name, weight in found:
             weights.setdefault(name, {})[word] = weight
     best = _ranked(asked, rarity, weights)[:CANDIDATES]
     if len(rarity) == 1:
         return best
-    query = sa.select(search_postings).where(
+    posting = (search_postings.c.asset, search_postings.c.word, search_postings.c.weight)
+    every = sa.select(*posting).where(
         search_postings.c.word.in_(list(rarity)),
         search_postings.c.asset.in_([name for name, _ in best]),
     )
     whole: dict[str, dict[str, float]] = {}
-    for row in connection.execute(query).mappings():
-        whole.setdefault(row["asset"], {})[row["word"]] = row["weight"]
+    for name, word, weight in connection.execute(every):
+        whole.setdefault(name, {})[word] = weight
     return _ranked(asked, rarity, whole)
 
 
