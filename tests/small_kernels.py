@@ -52,7 +52,8 @@ def clean_and_die_once(shared: EventsShared, task: BucketTask) -> Settled:
 
 
 def clean_and_lose_node(shared: EventsShared, task: BucketTask) -> Settled:
-    """The kernel of events; the first bucket that comes to the doomed node waits there for its end."""
+    """The kernel of events; the first bucket that comes to the doomed node waits there for its end,
+    and those on the other node wait until it has come."""
     import ray
 
     scratch = _scratch()
@@ -61,6 +62,9 @@ def clean_and_lose_node(shared: EventsShared, task: BucketTask) -> Settled:
     if node == (scratch / "doomed").read_text():
         (scratch / "reached").touch()
         time.sleep(120)
+    until = time.monotonic() + 90  # a node's first worker takes a while to start
+    while not (scratch / "reached").exists() and time.monotonic() < until:
+        time.sleep(0.1)
     return settled
 
 

@@ -27,6 +27,7 @@ from functools import partial
 from pathlib import Path
 from shopkeeper import config
 from shopkeeper.assets.lake import TableStore
+from shopkeeper.assets.parts import Place
 from shopkeeper.assets.store import Assets, Run, TableWriter
 from shopkeeper.clean import apply
 from shopkeeper.collect import read, text
@@ -34,7 +35,7 @@ from shopkeeper.collect.land import land
 from shopkeeper.engine.steps import Step, run_steps
 from shopkeeper.features.steps import make_items, make_sequences
 
-PLACES = {"checkpoint": Run, "finish": Run, "put": TableWriter, "commit": TableStore}
+PLACES = {"checkpoint": Run, "finish": Run, "put": TableWriter, "write": Place, "commit": TableStore}
 
 
 def strike(step, place, when, call):
@@ -177,10 +178,16 @@ READING = ("put after 3", "checkpoint before 2", "checkpoint after 5", "finish b
 STRIKES = {
     "collect.events": READING,
     "collect.items": ("put after 3", "checkpoint before 1", "checkpoint after 1", *WRITING[1:]),
-    "clean.items": WRITING,
-    "clean.events": ("put after 5", "finish before 1", "commit after 2", "finish after 1"),
+    "clean.items": ("write after 1", *WRITING),
+    "clean.events": (
+        "write after 5",
+        "put after 1",
+        "finish before 1",
+        "commit after 2",
+        "finish after 1",
+    ),
     "features.items": WRITING,
-    "features.sequences": ("put after 3", *WRITING[1:]),
+    "features.sequences": ("write after 3", *WRITING[1:]),
 }
 
 

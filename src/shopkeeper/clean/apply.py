@@ -253,7 +253,11 @@ def whole_files(context: Context, table: str, contract: Contract, cleaned: Clean
             yield 0, replace(rest, clean=clean.sort("file_path"), quarantine=bad)
             rest = replace(cleaned, checks=cleaned.checks.clear(), merged=0, repaired={})
 
-    write(context, table, contract, sizes.height, parts() if sizes.height else [(0, cleaned)])
+    def none() -> Iterable[tuple[int, Cleaned]]:
+        empty = pl.lit(None, pl.Binary).alias("content")
+        yield 0, replace(cleaned, clean=cleaned.clean.with_columns(empty))
+
+    write(context, table, contract, sizes.height, parts() if sizes.height else none())
 
 
 def with_writes(

@@ -108,16 +108,22 @@ class RayDriver:
         elif "RAY_ADDRESS" not in os.environ:
             more |= {"num_cpus": self.workers, "object_store_memory": STORE_BYTES}
             more |= {"include_dashboard": False}
-        try:
-            ray.init(
-                **more,
-                runtime_env={"env_vars": environment},
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-        except (ConnectionError, RuntimeError, TimeoutError, ImportError) as error:
-            where = self.address if self.address != "ray" else os.environ.get("RAY_ADDRESS", "ray")
-            raise _silent(where, error) from error
+        for left in reversed(range(TRIES)):
+            try:
+                ray.init(
+                    **more,
+                    runtime_env={"env_vars": environment},
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
+                return
+            except (ConnectionError, RuntimeError, TimeoutError, ImportError) as error:
+                # a busy head may fail to start this client's server in time; the next try finds it
+                if left and isinstance(error, ConnectionAbortedError):
+                    continue
+                where = os.environ.get("RAY_ADDRESS", "ray")
+                where = self.address if self.address != "ray" else where
+                raise _silent(where, error) from error
 
     def close(self) -> None:
         """Leave Ray; one that was started here ends."""
