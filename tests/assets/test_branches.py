@@ -168,6 +168,7 @@ def test_a_catalogue_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -
     write(assets, "raw.events", rows("a"))
     with assets.catalog.write() as connection:
         for change in (
+            "DROP INDEX versions_visible",
             "ALTER TABLE versions DROP COLUMN branch",
             "ALTER TABLE versions DROP COLUMN files",
             "ALTER TABLE versions DROP COLUMN removed_at",
