@@ -405,3 +405,54 @@ def test_the_console_is_walked_by_keyboard(page, address: str) -> None:
         "all => all.filter(e => !(e.textContent.trim() || e.ariaLabel || e.title || (e.labels && e.labels.length))).length"
     )
     assert unnamed == 0
+
+
+NEW = (
+    "/console/find",
+    "/console/find?q=price",
+    "/console/glossary",
+    *(f"/console/assets/clean.items?tab={tab}" for tab in ("about", "profile", "usage", "columns")),
+    "/console/assets/clean.items?tab=lineage&column=price_minor",
+    "/console/trace",
+    "/console/trace?answer={answer}",
+    "/console/trace?file=raw/events.csv&line=2",
+    "/console/trace?event=e5",
+    "/console/value",
+    "/console/loop",
+    "/console/quarantine/events?rule=future:ts",
+    "/console/contracts/items",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_pages_of_the_catalogue_value_and_trace_fit_speak_and_name_what_they_ask(
+    page, served, language: str
+) -> None:
+    told = served.http.get("/v1/recommendations", params={"user_id": "u05"}).json()
+    foreign = {"en": "[\u4e00-\u9fff]", "zh": "[A-Za-z]{4,} [a-z]{2,} [a-z]{2,}"}[language]
+    for address in NEW:
+        address = address.format(answer=told["answer_id"])
+        page.set_viewport_size({"width": 1280, "height": 900})
+        page.goto(f"{address}{'&' if '?' in address else '?'}lang={language}")
+        assert page.locator("h1").count() == 1, address
+        sync_api.expect(page.locator("[data-chart]:not([data-drawn])")).to_have_count(0)
+        headings = page.locator("main :is(h1, h2, h3, label, thead th)").all_text_contents()
+        assert not [text for text in headings if re.search(foreign, text)], address
+        assert not page.locator(
+            "main :is(input, select, textarea):not([type=hidden])"
+        ).evaluate_all(
+            "all => all.filter(e => !e.labels.length && !e.ariaLabel).map(e => e.outerHTML)"
+        ), address
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1280, address
+        page.set_viewport_size({"width": 500, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 500, address
+
+
+def test_slash_goes_to_the_search_for_data(page) -> None:
+    page.goto("/console")
+    page.keyboard.press("/")
+    page.keyboard.type("price")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"/console/find\?q=price"))
+    page.get_by_role("link", name="clean.items").click()
+    page.wait_for_selector("h1:has-text('clean.items')")

@@ -6,8 +6,11 @@ import sys
 import pytest
 
 from shopkeeper import cli
-from shopkeeper.console.catalogue import bars
+from shopkeeper.assets import contracts
+from shopkeeper.console.catalogue import bars, logarithmic
+from shopkeeper.console.templating import saying, type_name, words
 from shopkeeper.shop import Shop
+from shopkeeper.words import TABLES
 
 EN = {"accept": "text/html", "accept-language": "en"}
 ZH = {"accept": "text/html", "accept-language": "zh"}
@@ -39,7 +42,7 @@ def test_the_profile_tab_draws_numbers_and_hides_people(served) -> None:
 
 def test_usage_and_cost_name_the_steps_that_read_and_made_it(served) -> None:
     page = text(served, "/console/assets/clean.items?tab=usage")
-    assert "step clean.events" in page
+    assert 'step <a href="/console/runs?step=clean.events">clean.events</a>' in page
     assert "clean.items@1" in page
 
 
@@ -128,3 +131,36 @@ def test_a_promise_of_freshness_that_is_broken_is_told_by_status(served) -> None
         assert [one["asset"] for one in told["overdue"]] == ["clean.items"]
         shop.describe("clean.items", fresh_hours=0)
         assert shop.status()["overdue"] == []
+
+
+def test_only_bars_that_grow_wider_are_logarithmic() -> None:
+    assert logarithmic({"edges": [1, 2, 4, 8], "counts": [1, 1, 1]})
+    assert not logarithmic({"edges": [0, 1, 2], "counts": [1, 1]})
+    assert not logarithmic({"edges": ["2026-01-01", "2026-01-02"], "counts": [1]})
+
+
+def test_what_contracts_and_steps_say_is_told_in_chinese_and_what_people_say_as_it_is(
+    fresh,
+) -> None:
+    for table in TABLES:
+        for column in contracts.built_in(table).columns:
+            if column.description:
+                assert saying(column.description, "zh") != column.description, column
+    with Shop.open(fresh.folder) as shop:
+        for one in shop.assets_list():
+            assert saying(one["description"], "zh") != one["description"], one["name"]
+    assert saying("what we sell", "zh") == "what we sell"
+    assert saying("Brand", "en") == "Brand"
+
+
+def test_types_are_words() -> None:
+    told = words("en")
+    assert type_name("Datetime(time_unit='us', time_zone='UTC')", told) == "time, UTC"
+    assert type_name("List(Int16)", told) == "list of whole number"
+    assert type_name("Struct({'a': String})", told) == "Struct({'a': String})"
+
+
+def test_a_tab_that_an_asset_has_not_shows_the_first(served) -> None:
+    page = text(served, "/console/assets/models.item_knn?tab=profile")
+    assert 'href="?tab=overview" aria-current="page"' in page
+    assert 'href="?tab=profile"' not in page

@@ -11,7 +11,7 @@ from shopkeeper.assets.about import said
 from shopkeeper.assets.diff import column_grades
 from shopkeeper.assets.profile import OPEN
 from shopkeeper.clean.report import label
-from shopkeeper.console.catalogue import bars
+from shopkeeper.console.catalogue import bars, logarithmic
 from shopkeeper.console.lineage import around, columns_of, placed
 from shopkeeper.console.templating import language_of, render
 from shopkeeper.console.value import by_metric
@@ -67,6 +67,9 @@ def page(
     shop: Shop = request.app.state.shop
     found = shop.asset(name)
     told: dict[str, Any] = {}
+    tabs = _tabs(shop, found)
+    if tab not in tabs:
+        tab = "overview"
     if found["version"] is not None:
         if tab == "columns":
             told["columns"] = _columns(shop, found)
@@ -74,11 +77,14 @@ def page(
             told["said"] = said(shop.assets.catalog, name)
             told |= {"own": told["said"].get("", {}), "grades": list(Grade)}
             told["own"] = {"description": None, "owner": None, "grade": None, **told["own"]}
+            promises = {one["name"]: one["promise"] for one in _columns(shop, found)}
+            told["promised"] = {name: p.description for name, p in promises.items() if p}
             told["known_terms"] = [one["term"] for one in shop.glossary()]
         elif tab == "profile":
             profile = shop.profile(name)
             for one in profile["columns"]:
                 one["bars"] = bars(one["histogram"])
+                one["logarithmic"] = logarithmic(one["histogram"])
             told["profile"] = profile
         elif tab == "usage":
             told |= {"usage": shop.usage(name), "cost": shop.cost(name)}
@@ -101,7 +107,7 @@ def page(
             told["facts"] = {
                 k: v for k, v in found["notes"].items() if not isinstance(v, list | dict)
             }
-    return render(request, "asset.html", asset=found, tab=tab, tabs=_tabs(shop, found), **told)
+    return render(request, "asset.html", asset=found, tab=tab, tabs=tabs, **told)
 
 
 @router.post("/{name}/restore")
@@ -158,7 +164,12 @@ def _tabs(shop: Shop, found: dict[str, Any]) -> list[Tab]:
     table = bool(found["schema"])
     of = found["name"].partition(".")[2]
     checked = of in TABLES and shop.assets.exists(f"quality.{of}")
-    said = {"columns": table, "quality": checked, "value": bool(shop.values(found["name"]))}
+    said = {
+        "columns": table,
+        "profile": table,
+        "quality": checked,
+        "value": bool(shop.values(found["name"])),
+    }
     without = {tab for tab, told in said.items() if not told}
     return [tab for tab in TABS if tab not in without]
 

@@ -106,3 +106,11 @@ def bars(histogram: dict[str, Any] | None) -> list[dict[str, Any]]:
             }
         )
     return drawn
+
+
+def logarithmic(histogram: dict[str, Any] | None) -> bool:
+    """Whether the last bar of a histogram stands for a far wider range than the first."""
+    if histogram is None or not all(isinstance(edge, int | float) for edge in histogram["edges"]):
+        return False
+    edges = histogram["edges"]
+    return len(edges) > 2 and edges[-1] - edges[-2] > 2 * (edges[1] - edges[0])

@@ -1,6 +1,7 @@
 """Rendering a page: language, money, and what every page shares."""
 
 import json
+import re
 from datetime import datetime
 from functools import cache
 from importlib import resources
@@ -14,6 +15,11 @@ from starlette.responses import HTMLResponse
 
 LANGUAGES = {"zh": "中文", "en": "English"}
 _YEAR = 365 * 24 * 3600
+_TYPES = {
+    "String": "text", "Boolean": "truth", "Datetime": "time", "Date": "day", "Binary": "bytes",
+    "Float32": "decimal", "Float64": "decimal",
+    **{f"{sign}Int{bits}": "whole" for sign in ("", "U") for bits in (8, 16, 32, 64)},
+}  # fmt: skip
 _SYMBOLS = {"CNY": "¥", "USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "KRW": "₩", "INR": "₹"}
 
 
@@ -27,6 +33,39 @@ def words(language: str) -> dict[str, str]:
     )
     loaded: dict[str, str] = json.loads(text)
     return loaded
+
+
+@cache
+def _data_in_chinese() -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
+    """What contracts and steps say of data, in English, to Chinese: whole texts, and forms with gaps."""
+    path = resources.files("shopkeeper.console").joinpath("words", "data.zh.json")
+    told: dict[str, dict[str, str]] = json.loads(path.read_text("utf-8"))
+    forms = [
+        (re.compile(re.escape(form).replace(r"\*", r"([\w.]+)")), text)
+        for form, text in told["forms"].items()
+    ]
+    return told["exact"], forms
+
+
+def saying(text: str | None, language: str) -> str:
+    """What is said of data in the page's language: our own words translated, people's as they are."""
+    if not text or language != "zh":
+        return text or ""
+    exact, forms = _data_in_chinese()
+    if text in exact:
+        return exact[text]
+    for form, said in forms:
+        if found := form.fullmatch(text):
+            return said.format(*found.groups())
+    return text
+
+
+def type_name(kind: str, texts: dict[str, str]) -> str:
+    """The type of a column in words: "List(Int16)" -> "list of whole number"; others as they are."""
+    if kind.startswith("List(") and kind.endswith(")"):
+        return texts["type.list"].format(of=type_name(kind[5:-1], texts))
+    key = _TYPES.get(kind.partition("(")[0])
+    return texts[f"type.{key}"] if key else kind
 
 
 def language_of(request: Request) -> str:
@@ -177,6 +216,8 @@ def render(request: Request, template: str, http_status: int = 200, **values: An
         language=language,
         languages=LANGUAGES,
         known_texts=texts,
+        saying=lambda text: saying(text, language),
+        type_name=lambda kind: type_name(kind, texts),
         t=t,
         named=named,
         local=local,

@@ -10,10 +10,11 @@ from shopkeeper.shop import Shop
 
 router = APIRouter(prefix="/console/value", tags=["console"], include_in_schema=False)
 
+NOTHING = "value.by.nothing"
 METHODS = {
     "retrain: fast ranker": "value.by.ranker",
     "retrain: floors + ranker": "value.by.rebuilt",
-    "nothing left": "value.by.nothing",
+    "nothing left": NOTHING,
 }
 
 
@@ -29,14 +30,14 @@ def by_metric(shop: Shop, name: str | None = None) -> list[dict[str, Any]]:
 
     Returns:
         [{"metric", "base", "money" (whether it counts minor units), "reach" (the largest end of an
-        interval, for bars), "rows"}]; a row is that of `Shop.values` with "by", a key of words/, and
+        interval, for bars; of rows without which something is left), "rows"}]; a row is that of `Shop.values` with "by", a key of words/, and
         "model", whose columns were shuffled
     """
     rows = shop.values(name)
     told = []
     for metric in dict.fromkeys(row["metric"] for row in rows):
         own = [{**row, **_by(row["method"])} for row in rows if row["metric"] == metric]
-        ends = [abs(row[end]) for row in own for end in ("low", "high")]
+        ends = [abs(row[end]) for row in own if row["by"] != NOTHING for end in ("low", "high")]
         told.append(
             {
                 "metric": metric,

@@ -129,7 +129,7 @@ function trend(told) {
   return {
     textStyle: TEXT,
     color: ["#b42318", "#b3541e", "#2f7fb5", "#7a4fb0", "#0b6e5f", "#64748b"],
-    grid: { left: 10, right: 24, top: 46, bottom: 10, containLabel: true },
+    grid: { left: 10, right: 24, top: 46 + 22 * Math.floor(told.lines.length / 6), bottom: 10, containLabel: true },
     legend: { top: 4, type: "plain" },
     tooltip: { trigger: "axis", valueFormatter: share },
     xAxis: { type: "category", data: told.times.map((at) => at.slice(0, 16).replace("T", " ")) },

@@ -8,9 +8,9 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
     at.form.requestSubmit();
   }
-  // "/" goes to the search box of the header, Escape leaves a field
+  // "/" goes to the search box, Escape leaves a field
   const typing = at.matches && at.matches("input, textarea, select");
-  const finder = document.querySelector("#find");
+  const finder = document.querySelector("main [role=search] input");
   if (event.key === "/" && !typing && finder && !event.ctrlKey && !event.metaKey) {
     event.preventDefault();
     finder.focus();
