@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from shopkeeper.training.trainer import Plan, Report, train
+from shopkeeper.training.trainer import Plan, Report, share_of_rate, train
 
 Rows = tuple[Tensor, Tensor]
 TRUE = torch.tensor([[1.0, -2.0, 0.5]])
@@ -123,3 +124,20 @@ def test_epochs_between_validations_do_not_count_as_worse() -> None:
     _, report = _learn(plan=plan, scores=[0.1, 0.2, 0.3])
     assert report.best_epoch == 9
     assert [row["epoch"] for row in report.curve if "NDCG@10" in row] == [3, 6, 9]
+
+
+def test_a_cosine_schedule_slows_down_to_the_end() -> None:
+    plan = Plan(max_epochs=4, schedule="cosine", learning_rate=0.02, warmup_steps=1)
+    rates = [plan.learning_rate * share_of_rate(plan, epoch) for epoch in (1, 2, 3, 4)]
+    assert rates[0] == pytest.approx(0.02)
+    assert rates == sorted(rates, reverse=True)
+    assert 0.0 < rates[3] < 0.004
+    assert share_of_rate(Plan(), 9) == 1.0
+
+
+def test_decoupled_decay_shrinks_weights_that_no_gradient_asks_for() -> None:
+    plan = Plan(max_epochs=6, learning_rate=0.01, warmup_steps=1)
+    plain, _ = _learn(plan=plan)
+    decayed, _ = _learn(plan=replace(plan, weight_decay=5.0, decoupled=True))
+    length = [sum(float(p.detach().norm()) for p in m.parameters()) for m in (plain, decayed)]
+    assert length[1] < length[0]

@@ -5,6 +5,7 @@ its last checkpoint ends with the same weights as one that was not.
 """
 
 import json
+import math
 import os
 import resource
 import sys
@@ -35,6 +36,8 @@ class Plan:
     max_minutes: float = 60.0
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
+    decoupled: bool = False  # weight decay beside the gradient (AdamW) instead of in it (Adam)
+    schedule: str = "constant"  # "cosine": from epoch to epoch down to nothing at `max_epochs`
     warmup_steps: int = 100
     average: float = 0.0  # decay per step of the running mean of the weights; 0: no mean
     clip: float = 5.0  # largest norm of the gradient
@@ -87,7 +90,8 @@ def train(
             there is resumed. None: nothing is kept.
         fingerprint: says which data and settings a checkpoint belongs to.
     """
-    optimiser = torch.optim.Adam(
+    adam = torch.optim.AdamW if plan.decoupled else torch.optim.Adam
+    optimiser = adam(
         module.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
     )
     mean = {k: v.detach().clone() for k, v in module.state_dict().items()} if plan.average else {}
@@ -110,10 +114,11 @@ def train(
         module.train()
         total, count = 0.0, 0
         began = time.process_time()
+        rate = plan.learning_rate * share_of_rate(plan, done)
         for batch in batches(numbers):
             steps += 1
             for group in optimiser.param_groups:
-                group["lr"] = plan.learning_rate * min(1.0, steps / max(1, plan.warmup_steps))
+                group["lr"] = rate * min(1.0, steps / max(1, plan.warmup_steps))
             optimiser.zero_grad(set_to_none=True)
             value = loss(batch, generator)
             value.backward()  # type: ignore[no-untyped-call]
@@ -167,6 +172,13 @@ def peak_rss_mb() -> int:
     """Most memory this process has held so far, MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak / (1024 * 1024 if sys.platform == "darwin" else 1024))
+
+
+def share_of_rate(plan: Plan, epoch: int) -> float:
+    """How much of the learning rate is left in `epoch`, from 1."""
+    if plan.schedule == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * (epoch - 1) / plan.max_epochs))
+    return 1.0
 
 
 def _average(mean: dict[str, Tensor], module: nn.Module, decay: float) -> None:
