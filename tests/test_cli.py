@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from shopkeeper import cli
 from shopkeeper.cli.answers import moves
+from shopkeeper.cli.assets import listing
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -85,6 +87,30 @@ def test_the_loop_and_what_can_be_asked_after_it(
     code, told, _ = shopkeeper("clients", "add", "backend", *here, "--json")
     assert json.loads(told)["key"].startswith("sk_")
     assert shopkeeper("clients", "revoke", "backend", *here)[0] == 0
+
+
+def test_assets_are_listed_in_lines_that_fit_the_terminal() -> None:
+    row = {"kind": "table", "grade": "internal", "number": 12, "rows": 1_234_567, "bytes": 9_876_543,
+           "created_at": "2026-11-24T05:28:14.000000+00:00"}  # fmt: skip
+    told = [
+        {**row, "name": "clean.events", "description": "events, checked and repaired " * 5},
+        {**row, "name": "reports.每日渠道汇总", "description": "按渠道和日期汇总的订单、退货与成交总额" * 3},
+        {**row, "name": "models.ease", "description": "a model", "number": None, "rows": None,
+         "bytes": None, "created_at": None},
+    ]  # fmt: skip
+    for width in (80, 120):
+        lines = listing(told, width)
+        assert max(map(cell_len, lines)) <= width
+        assert all(any(one["name"] in line for line in lines) for one in told)
+    assert len(listing(told, 120)) == 1 + 3
+    narrow = listing(told, 80)
+    assert narrow[0] == "clean.events @12"
+    assert narrow[1].startswith("    table, 1,234,567 rows, 9.9 MB, internal, 2026-11-24: events, ")
+    assert narrow[1].endswith("…")
+    assert narrow[2] == "reports.每日渠道汇总 @12"
+    whole = listing(told, None)
+    assert all(line.endswith(one["description"].strip()) for one, line in zip(told, whole[1:], strict=True))  # fmt: skip
+    assert len({cell_len(line.partition("2026")[0]) for line in whole[1:3]}) == 1
 
 
 @pytest.mark.parametrize(

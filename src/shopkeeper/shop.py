@@ -326,17 +326,17 @@ class Shop:
 
     def assets_list(self, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Assets, all or those named: name, layer, kind, description, owner, grade, current version."""
-        return [self._summary(record) for record in self.assets.catalog.assets(names)]
+        return self.assets.catalog.listed(names)
 
     def asset(self, name: str) -> dict[str, Any]:
         """One asset with schema, history and the runs around it. NotFound names the nearest."""
-        record = self._record(name)
+        self._record(name)
         history = self.assets.catalog.history(name)
         current = history[0] if history else None
         grades = column_grades(self.assets, name, list(current.schema if current else {}))
         told = about.about(self.assets.catalog, name, grades)
         return {
-            **self._summary(record),
+            **self.assets.catalog.listed([name])[0],
             **{key: told[key] for key in ("tags", "terms", "columns", "freshness")},
             "schema": current.schema if current else {},
             "quality_report": current.quality if current else None,
@@ -362,17 +362,16 @@ class Shop:
         catalog = self.assets.catalog
         if name is None:
             edges = lineage.all_asset_edges(catalog)
-            records = catalog.assets()
+            records = catalog.listed()
         else:
             edges = set()
             for way in lineage.ways(direction):
                 edges |= lineage.asset_edges(catalog, name, way, depth)
-            records = catalog.assets({name, *(end for edge in edges for end in edge)})
-        known = {r["name"]: r for r in records if r["version"] is not None}
-        others = {end for edge in edges for end in edge} - known.keys()
-        if name is not None and name not in known and name not in others:
+            records = catalog.listed({name, *(end for edge in edges for end in edge)})
+        nodes = {r["name"]: r for r in records if r["version"] is not None}
+        others = {end for edge in edges for end in edge} - nodes.keys()
+        if name is not None and name not in nodes and name not in others:
             self._record(name)
-        nodes = {n: self._summary(record) for n, record in known.items()}
         nodes |= {n: dict.fromkeys(_SUMMARY) | {"name": n, "layer": "external"} for n in others}
         return {
             "nodes": [{**nodes[n], "focus": n == name} for n in sorted(nodes)],
@@ -648,24 +647,6 @@ class Shop:
                 next="see them with: shopkeeper assets ls",
             )
         return found
-
-    def _summary(self, record: dict[str, Any]) -> dict[str, Any]:
-        version: Version | None = record["version"]
-        return {
-            "name": record["name"],
-            "layer": record["name"].partition(".")[0],
-            "kind": record["kind"],
-            "description": record["description"],
-            "owner": record["owner"],
-            "grade": record["grade"],
-            "contract": record["contract"],
-            "version": version.id if version else None,
-            "number": version.number if version else None,
-            "rows": version.rows if version else None,
-            "bytes": version.bytes if version else None,
-            "created_at": version.created_at if version else None,
-            "quality": version.quality if version else None,
-        }
 
     # identity
 

@@ -8,7 +8,7 @@ A branch is one more notion of current: what was written in it is current there 
 elsewhere, and what was not is that of the main line. Main is the branch None.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,6 +44,8 @@ from shopkeeper.words import Grade
 _SCHEMA = "schema"  # in `fixed`: the version of the tables, where the database has no place for it
 _ONE_WRITER = "SELECT pg_advisory_xact_lock(746163)"
 _SAID = ("description", "owner", "grade")  # of an asset, by people
+_OF_ASSET = ("name", "kind", "description", "owner", "grade", "contract")  # in a list of them
+_OF_VERSION = ("id", "number", "rows", "bytes", "created_at", "quality")
 _MAPPED = 1 << 31  # bytes of a catalogue that readers map; SQLite maps no more than that
 GIVEN_UP = "given up"  # settings of a position that a forced run makes void
 
@@ -173,14 +175,8 @@ class Catalog:
 
         Description and owner are what people say where they do, the grade is the strictest said.
         """
-        people = (descriptions.c.asset == assets.c.name) & (descriptions.c.column == "")
-        join = assets.outerjoin(versions, versions.c.id == assets.c.current)
-        join = join.outerjoin(descriptions, people)
-        said = [descriptions.c[name].label(f"t_{name}") for name in _SAID]
         columns = [c.label(f"v_{c.name}") for c in versions.c]
-        query = sa.select(assets, *said, *columns).select_from(join)
-        if names is not None:
-            query = query.where(assets.c.name.in_(list(names)))
+        query = _with_current([*assets.c, *columns], names)
         result: dict[str, dict[str, Any]] = {}
         said_of = {}
         for row in self._rows(query):
@@ -200,6 +196,38 @@ class Catalog:
             for name, words in said_of.items():
                 _overlay(result[name], words)
         return [result[name] for name in sorted(result)]
+
+    def listed(self, names: Collection[str] | None = None) -> list[dict[str, Any]]:
+        """As `assets`, in short: without what is wide in a version (schema, files, notes).
+
+        Returns:
+            [{"name", "layer", "kind", "description", "owner", "grade", "contract", "version": its id,
+            "number", "rows", "bytes", "created_at", "quality"}], by name; from "version" on those of
+            the current version, None without one.
+        """
+        columns = [
+            *(assets.c[name] for name in _OF_ASSET),
+            *(versions.c[name] for name in _OF_VERSION),
+        ]
+        keys = (*_OF_ASSET, "version", *_OF_VERSION[1:])
+        result: dict[str, dict[str, Any]] = {}
+        said_of = {}
+        with self.reader.connect() as connection:
+            for row in connection.execute(_with_current(columns, names)):
+                result[row[0]] = dict(zip(keys, row, strict=False))
+                if any(row[len(keys) :]):
+                    said_of[row[0]] = dict(zip(_SAID, row[len(keys) :], strict=True))
+        for head in self._own_heads():
+            if names is not None and head["asset"] not in names:
+                continue
+            version = self.version(head["version_id"])
+            about = {name: head["about"].get(name) for name in _OF_ASSET[1:]}
+            record = {name: getattr(version, name, None) for name in _OF_VERSION[1:]}
+            record |= {"name": head["asset"], "version": head["version_id"], **about}
+            result[head["asset"]] = record
+        for name, words in said_of.items():
+            _overlay(result[name], words)
+        return [{"layer": name.partition(".")[0], **result[name]} for name in sorted(result)]
 
     def _own_heads(self) -> list[dict[str, Any]]:
         """What this branch wrote; nothing on the main line."""
@@ -463,6 +491,17 @@ def _set_schema_version(connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
     else:
         upsert(connection, fixed, {"name": _SCHEMA}, {"value": SCHEMA_VERSION})
+
+
+def _with_current(
+    columns: Sequence[sa.ColumnElement[Any]], names: Collection[str] | None
+) -> sa.Select[Any]:
+    """Columns of assets and of their current versions, and behind them what people say (`_SAID`)."""
+    people = (descriptions.c.asset == assets.c.name) & (descriptions.c.column == "")
+    join = assets.outerjoin(versions, versions.c.id == assets.c.current)
+    said = [descriptions.c[name].label(f"t_{name}") for name in _SAID]
+    query = sa.select(*columns, *said).select_from(join.outerjoin(descriptions, people))
+    return query if names is None else query.where(assets.c.name.in_(list(names)))
 
 
 def _overlay(record: dict[str, Any], said: Mapping[str, Any]) -> None:

@@ -1,9 +1,12 @@
 """What data, models and indexes there are."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.cells import cell_len, set_cell_size
+from rich.filesize import decimal
 
 from shopkeeper.cli.branches import say_diff
 from shopkeeper.cli.root import app
@@ -19,6 +22,9 @@ from shopkeeper.cli.terminal import (
     tell,
 )
 
+ROOM = 24  # places of a line for what an asset is, at least
+_RIGHT = (False, False, True, True, True, False, False)  # numbers stand to the right
+
 assets_app = typer.Typer(help="What data, models and indexes there are.", no_args_is_help=True)
 app.add_typer(assets_app, name="assets")
 
@@ -33,17 +39,52 @@ def assets_ls(shop: ShopDir = HERE, as_json: Json = False) -> None:
     if as_json:
         print_json(told)
         return
-    table(
-        ("asset", "kind", "version", "rows", "kB", "grade", "made", "what"),
-        (
-            (
-                row["name"], row["kind"], str(row["number"]), number(row["rows"], ","),
-                number(row["bytes"] and row["bytes"] / 1024, ",.0f"), row["grade"],
-                (row["created_at"] or "")[:19], row["description"],
-            )
-            for row in told
-        ),
-    )  # fmt: skip
+    width = out.width if out.is_terminal else None
+    typer.echo("\n".join(listing(told, width)))
+
+
+def listing(told: Sequence[Mapping[str, Any]], width: int | None) -> list[str]:
+    """Assets as lines: one for each, or two where a terminal of `width` is too narrow for one.
+
+    Widths are those on the screen, where a Chinese character takes two places. None: no terminal, so
+    nothing is cut. Drawn by hand: a table of ten thousand rows takes rich most of a minute.
+    """
+    heads = ("asset", "kind", "version", "rows", "size", "grade", "made")
+    cells = [heads, *map(_cells, told)]
+    wide = [max(cell_len(row[n]) for row in cells) for n in range(len(heads))]
+    if width is None or sum(wide) + 2 * len(wide) + ROOM <= width:
+        said = ("what", *(row["description"] for row in told))
+        lines = [
+            "  ".join([*map(_padded, row, wide, _RIGHT), what])
+            for row, what in zip(cells, said, strict=True)
+        ]
+        return [_cut(line.rstrip(), width) for line in lines]
+    lines = []
+    for row, (name, kind, version, rows, size, grade, made) in zip(told, cells[1:], strict=True):
+        counted = [f"{rows} rows"] if rows else []
+        facts = ", ".join([kind, *counted, *filter(None, [size]), grade, made[:10]])
+        lines.append(_cut(f"{name} @{version}" if version else f"{name} (no version)", width))
+        lines.append(_cut(f"    {facts}: {row['description']}", width))
+    return lines
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    size = "" if row["bytes"] is None else decimal(row["bytes"])
+    made = (row["created_at"] or "")[:16].replace("T", " ")
+    version = "" if row["number"] is None else str(row["number"])
+    return row["name"], row["kind"], version, number(row["rows"], ","), size, row["grade"], made
+
+
+def _padded(text: str, width: int, right: bool) -> str:
+    room = " " * (width - cell_len(text))
+    return room + text if right else text + room
+
+
+def _cut(text: str, width: int | None) -> str:
+    """What fits into one line of the terminal."""
+    if width is None or cell_len(text) <= width:
+        return text
+    return set_cell_size(text, width - 1).rstrip() + "…"
 
 
 @assets_app.command("show")
