@@ -78,6 +78,12 @@ def test_a_worker_that_is_killed_costs_only_the_task_it_was_at(
     assert sorted((tmp_path / "tried").read_text().split()) == [str(n) for n in range(8)]
 
 
+def test_a_task_that_all_wait_for_is_tried_again_at_once(two: LocalDriver, tmp_path: Path) -> None:
+    done = list(two.map(small_kernels.die_last, tmp_path, range(8)))
+    assert [one.value for one in done] == list(range(8))
+    assert [one.tries for one in done] == [2] + [1] * 7
+
+
 def test_a_task_that_kills_every_worker_is_given_up_with_the_reason(two: LocalDriver) -> None:
     with pytest.raises(SourceError, match=rf"died {TRIES} times \(signal 9\)"):
         list(two.map(small_kernels.die, None, range(3)))

@@ -77,7 +77,8 @@ class LocalDriver:
                 while due in done:
                     yield done.pop(due)
                     due += 1
-                while len(done) < AHEAD * self.workers and (again or more):
+                # what is tried again is what the others wait for: never put it off
+                while again or (more and len(done) < AHEAD * self.workers):
                     worker = self._idle()
                     if worker is None:
                         break
