@@ -255,7 +255,8 @@ def whole_files(context: Context, table: str, contract: Contract, cleaned: Clean
 
     def none() -> Iterable[tuple[int, Cleaned]]:
         empty = pl.lit(None, pl.Binary).alias("content")
-        yield 0, replace(cleaned, clean=cleaned.clean.with_columns(empty))
+        bad = cleaned.quarantine.with_columns(empty).select(*names, "rule", "detail")
+        yield 0, replace(cleaned, clean=cleaned.clean.with_columns(empty), quarantine=bad)
 
     write(context, table, contract, sizes.height, parts() if sizes.height else none())
 
