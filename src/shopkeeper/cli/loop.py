@@ -203,7 +203,10 @@ def bench(
     name: str,
     data: Annotated[Path, typer.Option(help="A folder of that benchmark's form.")],
     model: Annotated[
-        str | None, typer.Option(help="Default: transformer; full for chorus_icecat (or lexical).")
+        str | None,
+        typer.Option(
+            help="Default: transformer; full for chorus_icecat (or lexical); image_cnn for clothing."
+        ),
     ] = None,
     seed: int = 42,
     as_json: Json = False,
@@ -213,6 +216,16 @@ def bench(
 
     if name == of_search.NAME:
         told = of_search.benchmark(data, model or "full")
+    elif name in ("clothing", "clothing_small"):
+        from shopkeeper.evaluation import picture_benchmark as of_pictures
+
+        with bars(quiet=as_json) as report:
+            told = of_pictures.benchmark(
+                data,
+                model or of_pictures.MODEL,
+                seed,
+                lambda done, total, text: report(f"bench {name}", done, total, text),
+            )
     else:
         from shopkeeper.evaluation.benchmarks import run_benchmark
 

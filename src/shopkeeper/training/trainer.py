@@ -79,6 +79,7 @@ def train(
     fingerprint: str = "",
     progress: Progress,
     name: str,
+    begin: Callable[[int], None] | None = None,
 ) -> Report:
     """Learn until `patience` or a limit is reached; `module` ends with the best epoch's weights.
 
@@ -89,6 +90,7 @@ def train(
         checkpoint: folder for the state after each epoch; a run of the same `fingerprint` found
             there is resumed. None: nothing is kept.
         fingerprint: says which data and settings a checkpoint belongs to.
+        begin: called with the number of each epoch, from 1, before its batches are asked for.
     """
     adam = torch.optim.AdamW if plan.decoupled else torch.optim.Adam
     optimiser = adam(
@@ -112,6 +114,8 @@ def train(
         torch.manual_seed(int(numbers.integers(2**62)))
         generator = torch.Generator().manual_seed(int(numbers.integers(2**62)))
         module.train()
+        if begin is not None:
+            begin(done)
         total, count = 0.0, 0
         began = time.process_time()
         rate = plan.learning_rate * share_of_rate(plan, done)
@@ -239,8 +243,12 @@ def _resume(
         return None
     module.load_state_dict(_under(tensors, "module."))
     state: dict[int, dict[str, Tensor]] = {}
+    own = list(module.parameters())
     for key, value in _under(tensors, "adam.").items():
         index, _, part = key.partition(".")
+        parameter = own[int(index)]
+        if value.shape == parameter.shape:  # in its layout: the fused step goes by memory alone
+            value = torch.empty_like(parameter, requires_grad=False).copy_(value)
         state.setdefault(int(index), {})[part] = value
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state, "param_groups": groups})
