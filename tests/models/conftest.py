@@ -40,6 +40,7 @@ def circle() -> Callable[..., TrainingData]:
             numbers=np.linspace(-1, 1, CIRCLE, dtype=np.float32).reshape(-1, 1),
             number_names=["weight"],
             text=[""] * CIRCLE,
+            images=np.eye(CIRCLE, 8, dtype=np.float32),
         )
         return TrainingData(
             sequences=_walks(users, length, CIRCLE),
@@ -52,7 +53,7 @@ def circle() -> Callable[..., TrainingData]:
                 "max_epochs": 25,
                 "options": {
                     name: {"batch_tokens": 60, "learning_rate": 0.02}
-                    for name in ("transformer", "rnn", "sequence_cnn")
+                    for name in ("transformer", "rnn", "sequence_cnn", "image_cnn", "fusion")
                 }
                 | {"gcn": {"batch_users": 16, "learning_rate": 0.05}},
             },

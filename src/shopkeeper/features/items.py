@@ -1,6 +1,6 @@
 """What models know of items: attributes as packed category codes and numbers, text, price."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ class ItemTable:
     numbers: Floats  # (M, F) numeric attributes, standardised, 0 where unknown; F may be 0
     number_names: list[str]
     text: list[str]  # title and description, for text models; "" where unknown
+    # (M, V) of the image encoder, of length 1, zeros where there is no picture; V may be 0
+    images: Floats = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
 
     def __len__(self) -> int:
         return len(self.vocabulary)

@@ -187,10 +187,8 @@ class SequenceModel:
         items = len(data.items)
         self.shares = calibration.shares(np.bincount(data.sequences.items, minlength=items))
         learned, users = calibration.hold_out(data.sequences, data.seed, most=500)
-        self.network, self._fixed_table = (
-            self.network_type(config, data.items).to(self.device),
-            None,
-        )
+        self.network, self._fixed_table = self.build(replace(data, sequences=learned)), None
+        self.network.to(self.device)
         self.local_weight = 0.0
         # above `full_items` a sample of negatives stands for the catalogue
         full = items <= config.full_items
@@ -256,6 +254,14 @@ class SequenceModel:
             **more,
             **report.as_dict(),
         }
+
+    def build(self, data: TrainingData) -> SequenceNetwork:
+        """The network that is to learn from `data`, by `self.config`."""
+        return self.network_type(self.config, data.items)
+
+    def rebuild(self, state: dict[str, Tensor], items: ItemTable) -> SequenceNetwork:
+        """A network that takes `state`, which was saved; `items` as far as shapes depend on them."""
+        return self.network_type(self.config, items)
 
     def after_learning(
         self, held_out: Sequences, whole: Sequences, users: npt.NDArray[np.int64]
@@ -382,7 +388,7 @@ class SequenceModel:
             for k, v in arrays.items()
             if k.startswith("network.")
         }
-        model.network = cls.network_type(model.config, _items_of(state, about["tag_names"]))
+        model.network = model.rebuild(state, items_of(state, about["tag_names"]))
         model.network.load_state_dict(state)
         model.network.to(model.device).eval()
         with torch.inference_mode():
@@ -476,7 +482,7 @@ def _trained(network: SequenceNetwork | None) -> SequenceNetwork:
     return network
 
 
-def _items_of(state: dict[str, Tensor], tag_names: int) -> ItemTable:
+def items_of(state: dict[str, Tensor], tag_names: int) -> ItemTable:
     """As much of the item table as the network's shape depends on."""
     count = len(state["items.weight"])
     return ItemTable(
@@ -487,6 +493,7 @@ def _items_of(state: dict[str, Tensor], tag_names: int) -> ItemTable:
         numbers=state["numbers"].numpy(),
         number_names=[],
         text=[],
+        images=state["images"].numpy() if "images" in state else np.zeros((count, 0), np.float32),
     )
 
 
@@ -506,6 +513,7 @@ def _fingerprint(model: type[SequenceModel], data: TrainingData, config: Sequenc
         sequences.dwell,
     ):
         digest.update(np.ascontiguousarray(array).tobytes())
-    for known in (items.tags, items.tag_offsets, items.numbers):
+    for known in (items.tags, items.tag_offsets, items.numbers, items.images):
         digest.update(np.ascontiguousarray(known).tobytes())
+    digest.update("\0".join(items.text).encode())
     return digest.hexdigest()
