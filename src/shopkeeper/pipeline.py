@@ -22,7 +22,7 @@ from shopkeeper.evaluation import value
 from shopkeeper.evaluation.compare import compare
 from shopkeeper.evaluation.trial import asset_name, run_trial
 from shopkeeper.features.steps import make_items, make_sequences
-from shopkeeper.models.registry import source_digest
+from shopkeeper.models.registry import source_digest, takes_members
 from shopkeeper.search.step import index
 from shopkeeper.serving import loop
 from shopkeeper.serving.feedback import land_answers, land_events, land_items
@@ -62,7 +62,7 @@ def steps(settings: Settings, also: Sequence[str] = ()) -> tuple[Step, ...]:
             "quality.loop", loop.READS, (loop.ASSET,),
             loop.check_loop, lambda s, _: {"loop": s.loop}, needs=("clean.events", "features.sequences"),
         ),
-        *(_train(spelling) for spelling in settings.models),
+        *(_train(spelling, settings) for spelling in _in_order(settings.models)),
         Step(
             "report.leaderboard", tuple(f"evaluations.{m}" for m in _names(settings)),
             ("reports.leaderboard",), compare, _compared,
@@ -129,23 +129,32 @@ def _stitched(settings: Settings) -> tuple[str, ...]:
     return (identity.IDENTITIES, identity.MOVED) if settings.identity.keys else ()
 
 
-def _train(spelling: str) -> Step:
+def _in_order(models: Sequence[str]) -> list[str]:
+    """Models that are made of others after all others."""
+    return sorted(models, key=takes_members)
+
+
+def _train(spelling: str, shop: Settings) -> Step:
     name = asset_name(spelling)
+    members = [] if not takes_members(spelling) else [
+        asset_name(one) for one in shop.models if not takes_members(one)
+    ]  # fmt: skip
+    parts = [f"{layer}.{one}" for one in members for layer in ("models", "evaluations")]
 
     def parameters(settings: Settings, folder: Path) -> Mapping[str, Any]:
-        parts = ("features", "split", "training")
+        told = ("features", "split", "training")
         own = {"model": spelling, "source": source_digest(spelling, folder)}
-        return {**own, **{part: getattr(settings, part) for part in parts}}
+        return {**own, **{part: getattr(settings, part) for part in told}}
 
-    reads = ("features.items", "features.sequences")
+    needs = ("features.items", "features.sequences")
     makes = (f"models.{name}", f"evaluations.{name}")
     return Step(
         f"train.{name}",
-        reads,
+        (*needs, *parts),
         makes,
         partial(run_trial, spelling=spelling),
         parameters,
-        needs=reads,
+        needs=needs,
     )
 
 

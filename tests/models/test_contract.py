@@ -111,7 +111,8 @@ def test_saved_and_loaded_it_answers_the_same_bit_for_bit(
 
 def test_only_safetensors_and_json_are_written(fitted: Model, tmp_path: Path) -> None:
     registry.save(fitted, tmp_path)
-    assert {path.suffix for path in tmp_path.iterdir()} <= {".safetensors", ".json"}
+    written = {path.suffix for path in tmp_path.rglob("*") if path.is_file()}
+    assert written <= {".safetensors", ".json"}
 
 
 def test_the_same_seed_gives_the_same_answers(kind: type[Model], circle: Circle, ask: Ask) -> None:

@@ -19,6 +19,7 @@ from shopkeeper.evaluation.metrics import measure
 from shopkeeper.features.items import ItemTable
 from shopkeeper.features.sequences import Examples, Sequences
 from shopkeeper.models import registry
+from shopkeeper.models.options import as_chosen
 from shopkeeper.models.protocol import Progress, TrainingData, no_progress
 from shopkeeper.training.trainer import peak_rss_mb
 
@@ -122,6 +123,7 @@ PROTOCOLS: dict[str, Protocol] = {
                     "validate_from": 20,
                     "patience": 2,
                 },
+                "ensemble": {"members": ("transformer", "rnn", "sequence_knn", "ease")},
             }
         },
     ),
@@ -256,11 +258,13 @@ def run_benchmark(
                 sample_size=VALIDATION_USERS,
                 k=how.k,
             ),
+            validation=cut.validation,
+            exclude_seen=how.exclude_seen,
         )
     )
     epochs = len(trained.card.get("curve", []))
     if cut.whole is not None:  # as the papers do: once more on all training data, as long as chosen
-        chosen = _as_chosen(chosen, model, trained.card)
+        chosen = as_chosen(chosen, model, trained.card)
         trained = kind()
         trained.fit(learn(sequences=cut.whole, settings=chosen))
     cpu = time.process_time() - cpu
@@ -280,14 +284,3 @@ def run_benchmark(
         "peak_rss_mb": peak_rss_mb(),
         "published": dict(how.published) if cut.digest == how.digest else {},
     }
-
-
-def _as_chosen(settings: dict[str, Any], model: str, card: Mapping[str, Any]) -> dict[str, Any]:
-    """`settings` under which a model without validation repeats what validation chose."""
-    if "best_epoch" not in card:
-        return settings
-    options = dict(settings.get("options", {}))
-    own = dict(options.get(model, {})) | {"max_epochs": card["best_epoch"]}
-    if card.get("local"):
-        own["local_weights"] = [card["local"]["weight"]]
-    return {**settings, "options": {**options, model: own}}

@@ -6,6 +6,9 @@ compares; also the model's own best lists, from which the release learns how to 
 
 import json
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from shopkeeper.features.items import ItemTable
 from shopkeeper.features.sequences import NO_TIME, Examples, Sequences
 from shopkeeper.features.steps import items_as_of, load
 from shopkeeper.models import registry
+from shopkeeper.models.options import as_chosen
 from shopkeeper.models.protocol import Model, TrainingData, rank
 
 MEASURED = (
@@ -82,18 +86,19 @@ def run_trial(context: Context, spelling: str) -> None:
     started = time.monotonic()
     measured = kind()
     known, dated = items_as_of(run, split.test_from)
-    measured.fit(
-        TrainingData(
-            sequences=split.train.last(width),
-            items=known,
-            seed=settings.training.seed,
-            threads=settings.training.threads,
-            settings=options,
-            validate=validator(validation, exclude_seen=seen) if len(validation) else None,
-            checkpoint=checkpoints,
-            progress=context.progress,
-        )
+    past = TrainingData(
+        sequences=split.train.last(width),
+        items=known,
+        seed=settings.training.seed,
+        threads=settings.training.threads,
+        settings=options,
+        validate=validator(validation, exclude_seen=seen) if len(validation) else None,
+        validation=validation if len(validation) else None,
+        exclude_seen=seen,
+        checkpoint=checkpoints,
+        progress=context.progress,
     )
+    measured.fit(replace(past, members=_members(context, name, served=False, past=past)))
     seconds = time.monotonic() - started
     counts = np.bincount(split.train.items, minlength=len(items))
     evaluation = measure(
@@ -109,7 +114,8 @@ def run_trial(context: Context, spelling: str) -> None:
                 items=items,
                 seed=settings.training.seed,
                 threads=settings.training.threads,
-                settings=_for_epochs(options, name, measured.card.get("best_epoch")),
+                settings=_as_chosen(options, name, measured.card),
+                members=_members(context, name, served=True),
                 progress=context.progress,
             )
         )
@@ -147,6 +153,43 @@ def run_trial(context: Context, spelling: str) -> None:
         notes={"metrics": evaluation.metrics},
     )
     run.note("metrics", {key: evaluation.metrics[key] for key in ("HR@10", "NDCG@10")})
+
+
+def _members(
+    context: Context, name: str, *, served: bool, past: TrainingData | None = None
+) -> dict[str, Callable[[], Model]]:
+    """The shop's other models for one that is made of them: as they serve, or as they were measured.
+
+    A floor's measured model is not kept; it is fitted again on the same `past`, which gives the same.
+    """
+    if not registry.takes_members(name):
+        return {}
+    run = context.run
+    found: dict[str, Callable[[], Model]] = {}
+    for spelling in context.settings.models:
+        other = asset_name(spelling)
+        if registry.takes_members(spelling) or not run.has(f"models.{other}"):
+            continue
+        kept = run.folder(f"evaluations.{other}") / MEASURED
+        if served or not context.settings.training.refit:
+            found[other] = partial(registry.load, run.folder(f"models.{other}"), context.folder)
+        elif kept.exists():
+            found[other] = partial(registry.load, kept, context.folder)
+        elif past is not None:
+            found[other] = partial(_fit_again, spelling, context.folder, past)
+    return found
+
+
+def _fit_again(spelling: str, folder: Path, past: TrainingData) -> Model:
+    model = registry.resolve(spelling, folder)()
+    model.fit(replace(past, checkpoint=None))
+    return model
+
+
+def _as_chosen(options: dict[str, Any], model: str, card: dict[str, Any]) -> dict[str, Any]:
+    """The [training] settings under which a fit without validation repeats the one with it."""
+    more: dict[str, Any] = {key: card[key] for key in ("local", "repeat") if key in card}
+    return as_chosen(_for_epochs(options, model, card.get("best_epoch")), model, more)
 
 
 def _for_epochs(options: dict[str, Any], model: str, epochs: int | None) -> dict[str, Any]:

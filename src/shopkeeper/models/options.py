@@ -36,6 +36,27 @@ def configure(config: type[T], name: str, settings: Mapping[str, Any]) -> T:
     return config(**values)
 
 
+def as_chosen(settings: Mapping[str, Any], model: str, card: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings` under which a fit of `model` without validation repeats what validation chose.
+
+    Args:
+        card: of the model that was fitted with validation. `repeat` in it is settings by model.
+    """
+    chosen: dict[str, dict[str, Any]] = {}
+    if card.get("best_epoch"):
+        chosen[model] = {"max_epochs": card["best_epoch"]}
+    if card.get("local"):
+        chosen.setdefault(model, {})["local_weights"] = [card["local"]["weight"]]
+    for name, own in card.get("repeat", {}).items():
+        chosen[name] = chosen.get(name, {}) | own
+    if not chosen:
+        return dict(settings)
+    options = dict(settings.get("options", {}))
+    for name, own in chosen.items():
+        options[name] = dict(options.get(name, {})) | own
+    return {**settings, "options": options}
+
+
 def _fits(value: Any, default: Any) -> bool:
     if isinstance(default, bool):
         return isinstance(value, bool)

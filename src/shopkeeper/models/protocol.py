@@ -5,7 +5,7 @@ of safetensors and JSON files. It never filters: exclusions and allowed items ar
 applied by `rank`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
@@ -39,6 +39,10 @@ class TrainingData:
     validate: Validate | None = None  # None: no early stopping, fit for `max_epochs`
     primary: str = "NDCG@10"
     checkpoint: Path | None = None  # folder for resumable checkpoints; None: keep none
+    # what `validate` asks, for models that choose more than an epoch; nothing of it may be learned
+    validation: Examples | None = None
+    exclude_seen: bool = True  # whether what a history has is no candidate there
+    members: Mapping[str, Callable[[], "Model"]] = field(default_factory=dict)  # fitted, by name
     progress: Progress = no_progress
 
 

@@ -11,7 +11,10 @@ from typing import Any, cast
 
 from shopkeeper.errors import InputError, NotFound, NotReady
 from shopkeeper.models.ease import Ease
+from shopkeeper.models.ensemble import Ensemble
+from shopkeeper.models.fusion import Fusion
 from shopkeeper.models.gcn import Gcn
+from shopkeeper.models.image_cnn import ImageCnn
 from shopkeeper.models.item_knn import ItemKnn
 from shopkeeper.models.popularity import Popularity
 from shopkeeper.models.protocol import Model
@@ -22,7 +25,19 @@ from shopkeeper.models.transformer import Transformer
 
 MODELS: dict[str, type[Model]] = {
     model.name: model
-    for model in (Popularity, ItemKnn, SequenceKnn, Ease, Transformer, Rnn, SequenceCnn, Gcn)
+    for model in (
+        Popularity,
+        ItemKnn,
+        SequenceKnn,
+        Ease,
+        Transformer,
+        Rnn,
+        SequenceCnn,
+        Gcn,
+        ImageCnn,
+        Fusion,
+        Ensemble,
+    )
 }
 NEEDED = ("name", "fit", "scores", "predict", "save", "load")
 FILE = "model.json"
@@ -79,6 +94,16 @@ def resolve(name: str, folder: Path | None = None) -> type[Model]:
             next="see shopkeeper/models/protocol.py for what a model has",
         )
     return cast(type[Model], found)
+
+
+def takes_members(name: str) -> bool:
+    """Whether the model called `name` is made of the other models of the shop."""
+    return bool(getattr(MODELS.get(name), "takes_members", False))
+
+
+def reads_pictures(name: str) -> bool:
+    """Whether the model called `name` looks at what the image encoder saw."""
+    return bool(getattr(MODELS.get(name), "reads_pictures", False))
 
 
 @cache

@@ -194,7 +194,11 @@ def opted_out(run: Run) -> list[str]:
 def _trained_on(context: Context, names: list[str]) -> dict[str, str]:
     """The versions of the features that all models were trained on."""
     catalog = context.assets.catalog
-    found = {name: catalog.made_from(context.assets.current(f"models.{name}").id) for name in names}
+    made = {name: catalog.made_from(context.assets.current(f"models.{name}").id) for name in names}
+    found = {  # a model may have been made of other models as well; each of those is asked itself
+        name: [version for version in versions if version.startswith("features.")]
+        for name, versions in made.items()
+    }
     newest = max(found.values())
     if others := [name for name, versions in found.items() if versions != newest]:
         raise NotReady(
