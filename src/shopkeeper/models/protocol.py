@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shopkeeper.features.items import ItemTable
-from shopkeeper.features.sequences import Floats, Sequences
+from shopkeeper.features.sequences import Examples, Floats, Sequences
 
 # called with (done, total, text) as work goes on; the CLI draws a bar, tests pass nothing
 Progress = Callable[[float, float, str], None]
