@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from shopkeeper.clean.apply import EventsShared, Settled, clean_events_bucket
+from shopkeeper.clean.apply import Settled
+from shopkeeper.clean.arrivals import EventsShared, clean_events_bucket
 from shopkeeper.engine.kernels import AHEAD, BucketTask
 from shopkeeper.errors import InputError
 

@@ -29,7 +29,7 @@ from shopkeeper import config
 from shopkeeper.assets.lake import TableStore
 from shopkeeper.assets.parts import Place
 from shopkeeper.assets.store import Assets, Run, TableWriter
-from shopkeeper.clean import apply
+from shopkeeper.clean import apply, arrivals
 from shopkeeper.collect import read, text
 from shopkeeper.collect.land import land
 from shopkeeper.engine.steps import Step, run_steps
@@ -64,7 +64,7 @@ steps = [
     Step("collect.events", (), (), partial(land, table="events"), outside=True),
     Step("collect.items", (), (), partial(land, table="items"), outside=True),
     Step("clean.items", ("raw.items",), (), apply.items_step),
-    Step("clean.events", ("raw.events", "clean.items", "quarantine.items"), (), apply.events_step),
+    Step("clean.events", ("raw.events", "clean.items", "quarantine.items"), (), arrivals.events_step),
     Step("features.items", ("clean.items", "clean.events"), (), make_items),
     Step("features.sequences", ("clean.events",), (), make_sequences),
 ]

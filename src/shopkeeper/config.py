@@ -255,6 +255,9 @@ class CleanSettings(Section):
     vary by half and more"""
     bot_items_per_day: int = Field(1500, ge=1)
     """... or one who goes through more different items than this in a day"""
+    add_from_rows: int = Field(1_000_000, ge=0)
+    """from so many events on, a run cleans the new ones and adds them, and looks at those that are
+    there only where they matter; below, it cleans all anew, which takes seconds"""
     unknown_items: Literal["quarantine", "keep"] = "quarantine"
     """events about an item that the item table lacks; without an item table all are kept"""
 

@@ -14,7 +14,7 @@ from typing import Any
 from shopkeeper.analysis import promises
 from shopkeeper.analysis import steps as reports
 from shopkeeper.assets import contracts
-from shopkeeper.clean import apply, identity, kinds, repairs
+from shopkeeper.clean import apply, arrivals, identity, kinds, repairs
 from shopkeeper.collect.land import land
 from shopkeeper.config import Settings
 from shopkeeper.engine.steps import Step
@@ -48,7 +48,7 @@ def steps(settings: Settings, also: Sequence[str] = ()) -> tuple[Step, ...]:
         _clean("images", apply.images_step),
         *(_kind(table, more) for table in more),
         *_identity(settings),
-        _clean("events", apply.events_step, ("raw.feedback", "raw.item_writes", "clean.items", "quarantine.items", "clean.shops", *_stitched(settings)), needs=()),
+        _clean("events", arrivals.events_step, ("raw.feedback", "raw.item_writes", "clean.items", "quarantine.items", "clean.shops", *_stitched(settings)), needs=()),
         *reports.steps(more),
         Step(
             "features.items", ("clean.items", "clean.events"), ("features.items",),

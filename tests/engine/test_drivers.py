@@ -12,7 +12,7 @@ import pytest
 
 import small_kernels
 from shopkeeper import config, demo
-from shopkeeper.clean import apply
+from shopkeeper.clean import arrivals
 from shopkeeper.engine.kernels import TRIES, Driver, InProcess, open_driver
 from shopkeeper.engine.local import LocalDriver
 from shopkeeper.errors import InputError, SourceError
@@ -141,7 +141,7 @@ def killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_two_processes_of_which_one_is_killed_make_the_same_tables_as_one(
     raw: Path, alone: dict[str, str], killed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(apply, "clean_events_bucket", small_kernels.clean_and_die_once)
+    monkeypatch.setattr(arrivals, "clean_events_bucket", small_kernels.clean_and_die_once)
     digests, told = run(raw, killed / "shop", "local", 2)
     assert (killed / "killed").exists()
     assert digests == alone
@@ -180,7 +180,7 @@ def free_port() -> int:
 def test_ray_makes_the_same_tables_and_a_killed_worker_of_its_costs_one_bucket(
     raw: Path, alone: dict[str, str], killed: Path, ray_alone: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(apply, "clean_events_bucket", small_kernels.clean_and_die_once)
+    monkeypatch.setattr(arrivals, "clean_events_bucket", small_kernels.clean_and_die_once)
     digests, told = run(raw, killed / "shop", "ray", 2)
     assert (killed / "killed").exists()
     assert digests == alone
@@ -202,7 +202,7 @@ def test_a_node_of_a_real_ray_cluster_dies_in_the_middle_and_the_tables_are_the_
         doomed = cluster.add_node(**small)
         cluster.wait_for_nodes()
         (killed / "doomed").write_text(doomed.node_id)
-        monkeypatch.setattr(apply, "clean_events_bucket", small_kernels.clean_and_lose_node)
+        monkeypatch.setattr(arrivals, "clean_events_bucket", small_kernels.clean_and_lose_node)
 
         def strike() -> None:
             while not (killed / "reached").exists():

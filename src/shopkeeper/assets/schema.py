@@ -191,6 +191,12 @@ profiles = sa.Table(  # what stands in the columns of a version
     sa.Column("profile", sa.JSON, nullable=False),
     sa.Column("created_at", sa.String, nullable=False),
 )
+version_states = sa.Table(  # what a step must know of a version to add to it
+    "version_states",
+    METADATA,
+    sa.Column("version_id", sa.String, primary_key=True),
+    sa.Column("state", sa.LargeBinary, nullable=False),  # JSON, zlib
+)
 descriptions = sa.Table(  # what people say of an asset (column "") or of one of its columns
     "descriptions",
     METADATA,

@@ -29,7 +29,16 @@ from uuid import uuid4
 import polars as pl
 import sqlalchemy as sa
 
-from shopkeeper.assets import branches, diff, durable, lineage, openlineage, profile, retention
+from shopkeeper.assets import (
+    branches,
+    diff,
+    durable,
+    lineage,
+    openlineage,
+    profile,
+    retention,
+    states,
+)
 from shopkeeper.assets import schema as tables
 from shopkeeper.assets.catalog import Catalog, Version, make_current, now, upsert
 from shopkeeper.assets.lake import DataFile, TableStore, schema_from
@@ -271,6 +280,10 @@ class Assets:
                 profile.keep(connection, found.id, told)
         return {"asset": name, "version": found.id, **profile.masked(told, grades)}
 
+    def remembered(self, version: Version) -> dict[str, Any] | None:
+        """What the run that made a version remembered of it; None: nothing, or a newer one stands."""
+        return states.kept(self.catalog, version.id)
+
     # branches
 
     @contextmanager
@@ -470,6 +483,7 @@ class TableWriter:
         self.notes: dict[str, Any] = {}
         self.grades: Mapping[str, Grade] | None = None  # of columns, where they are to be profiled
         self.profiles: list[dict[str, Any] | None] = []
+        self.whole: dict[str, Any] | None = None  # merged profile of all rows, if the step knows it
         self.emptied: set[int] = set()
         self.settings: str | None = None  # of a table read from outside: digest of its mapping
         self._saved = 0  # files that a checkpoint has recorded
@@ -506,6 +520,8 @@ class TableWriter:
 
     def profile(self) -> dict[str, Any] | None:
         """What stands in the columns, where all that was put was profiled and nothing else is in it."""
+        if self.whole is not None:
+            return profile.finish(self.whole)
         parts = [part for part in self.profiles if part is not None]
         whole = self.mode == "replace" and len(parts) == len(self.profiles)
         if not parts or not whole or sum(part["rows"] for part in parts) != self.rows:
@@ -545,6 +561,7 @@ class Run:
         self._inputs: set[str] = set()
         self._tables: dict[str, TableWriter] = {}
         self._folders: dict[str, dict[str, Any]] = {}
+        self._states: dict[str, Mapping[str, Any]] = {}
         self._restored: list[Version] = []
         self._positions: list[dict[str, Any]] = []
         self._files: dict[
@@ -686,6 +703,10 @@ class Run:
         check_read(self.by, self.purpose, old.asset)
         self._restored.append(self._input(old.asset, old.id))
 
+    def remember(self, name: str, state: Mapping[str, Any]) -> None:
+        """Keep what must be known to add to the version of `name` that this run makes; plain data."""
+        self._states[name] = state
+
     def note(self, key: str, value: Any) -> None:
         """Put a JSON value into the run's record."""
         self.notes[key] = value
@@ -771,6 +792,11 @@ class Run:
         with self.assets.committing():
             branches.still_open(self.assets.catalog)
             profiles: dict[str, dict[str, Any]] = {}
+            before = {
+                name: version.id
+                for name in self._states
+                if (version := self.assets.catalog.current(name)) is not None
+            }
             for name, writer in self._tables.items():
                 new.append(self._commit_table(name, writer))
                 if (told := writer.profile()) is not None:
@@ -816,6 +842,10 @@ class Run:
                 self._save_positions(connection, staged=False)
                 for version_id, told in profiles.items():
                     profile.keep(connection, version_id, told)
+                for version, _, _ in new:
+                    if version.asset in self._states:
+                        state, old = self._states[version.asset], before.get(version.asset)
+                        states.keep(connection, version.id, state, old if branch is None else None)
                 for name, writer in self._tables.items():
                     if writer.settings is not None and branch is None:
                         _settle(connection, name, writer.settings)

@@ -1,16 +1,16 @@
 """raw.<table> -> clean.<table>, quarantine.<table> and quality.<table>: the steps of cleaning.
 
-Events and users are cleaned bucket by bucket, by kernels (`engine.kernels`): functions of one
-bucket's rows and of what all buckets share, which write that bucket's data files and return what was
-counted. Memory is that of one bucket a worker, whatever the shop.
+Users and events (`clean.arrivals`) are cleaned bucket by bucket, by kernels (`engine.kernels`):
+functions of one bucket's rows and of what all buckets share, which write that bucket's data files and
+return what was counted. Memory is that of one bucket a worker, whatever the shop.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -18,149 +18,17 @@ import polars as pl
 from shopkeeper.assets import contracts
 from shopkeeper.assets.contracts import Contract
 from shopkeeper.assets.parts import Part, Place
-from shopkeeper.clean import derivations, identity, repairs
+from shopkeeper.clean import derivations, repairs
 from shopkeeper.clean.catalogue import clean_images, clean_items, clean_shops, clean_users
-from shopkeeper.clean.checks import Cleaned, Unaccounted
-from shopkeeper.clean.events import clean_events
+from shopkeeper.clean.checks import CHECKS, Cleaned, Unaccounted
 from shopkeeper.clean.report import combine_checks, report
-from shopkeeper.collect.sources import files_of, find_sources, name_of
-from shopkeeper.config import CleanSettings, Source
+from shopkeeper.config import CleanSettings
 from shopkeeper.engine.kernels import BucketTask
 from shopkeeper.engine.steps import Context
-from shopkeeper.errors import InputError
 from shopkeeper.words import ABOUT_USERS, KINDS, Grade
 
 TIME = "%Y-%m-%dT%H:%M:%S%.fZ"  # as collect/ writes one
-SHOWN_FILES = 5  # that a message names
 PICTURE_BYTES = 64 << 20  # of pictures in memory at a time
-LIVE_AFTER = 2**40  # events received while serving come after all that files told
-
-
-def events_step(context: Context) -> None:
-    """raw.events and raw.feedback, by bucket."""
-    run, settings = context.run, context.settings
-    if not run.has("raw.events") and not run.has("raw.feedback"):
-        return
-    rows = sum(
-        context.assets.current(name).rows or 0
-        for name in ("raw.events", "raw.feedback")
-        if run.has(name)
-    )
-    if not rows:
-        raise _no_events(context)
-    contract = contract_of(context, "events")
-    items = None
-    if run.has("clean.items"):
-        found = [run.scan("clean.items", columns=["item_id", "price_minor"])]
-        if run.has("quarantine.items"):  # a bad price must not drag the item's events along
-            bad = run.scan("quarantine.items", columns=["item_id"])
-            bad = bad.select(pl.col("item_id").str.strip_chars())
-            found.append(bad.drop_nulls().unique())
-        items = pl.concat(found, how="diagonal").unique("item_id", keep="first").collect()
-        if items.height and run.has("raw.item_writes"):  # what was sold once was no mistake
-            gone = run.scan("raw.item_writes", columns=["item_id", "mode"])
-            gone = gone.filter(pl.col("mode") == "delete")
-            ids = gone.select("item_id").unique().collect().join(items, on="item_id", how="anti")
-            items = pl.concat([items, ids.sort("item_id")], how="diagonal")
-    shops = None
-    if run.has("clean.shops"):
-        shops = run.read("clean.shops", columns=["shop_id"])["shop_id"]
-    has_time = True
-    if run.has("raw.events"):
-        timed = (
-            run.scan("raw.events", columns=["ts"])
-            .select(pl.col("ts").is_not_null().any())
-            .collect()
-            .item()
-        )
-        has_time = bool(timed)
-    persons = identity.persons_of(run)
-    shared = EventsShared(
-        items=items,
-        shops=shops,
-        settings=settings.clean,
-        now=datetime.now(UTC),
-        has_time=has_time,
-        contract=contract,
-        persons=persons,
-        away=identity.movers(persons, settings.buckets),
-        repairs=repairs.repairs_of(run, "events"),
-        out=outputs(context, "events", contract),
-    )
-    names = [name for name in ("raw.events", "raw.feedback") if run.has(name)]
-    names += [identity.MOVED] * (shared.away.height > 0)
-    tasks = list(context.buckets(names, range(settings.buckets)))
-    derivations.events(run, contract, (identity.IDENTITIES, identity.MOVED))
-    account(context, "events", contract, rows, context.each(clean_events_bucket, shared, tasks))
-
-
-@dataclass(frozen=True)
-class EventsShared:
-    """What cleaning any bucket of events needs; see `clean_events`."""
-
-    items: pl.DataFrame | None
-    shops: pl.Series | None
-    settings: CleanSettings
-    now: datetime
-    has_time: bool
-    contract: Contract
-    persons: pl.DataFrame  # user_id, person
-    away: pl.DataFrame  # user_id, from, to: whose person lives in another bucket
-    repairs: tuple[repairs.Repair, ...]
-    out: "Outputs"
-
-
-def clean_events_bucket(shared: EventsShared, task: BucketTask) -> "Settled":
-    """Kernel: raw.events and raw.feedback of one bucket."""
-    found = []
-    for name in ("raw.events", "raw.feedback"):
-        if name in task.inputs:
-            rows = task.inputs[name].scan()
-            if shared.away.height:
-                came = task.inputs[identity.MOVED].scan()
-                rows = identity.of_bucket(name, task.bucket, rows, came, shared.away)
-            after = LIVE_AFTER if name == "raw.feedback" else 0
-            found.append(rows.with_columns(pl.col("seq") + after))
-    work = partial(
-        clean_events,
-        items=shared.items,
-        shops=shared.shops,
-        settings=shared.settings,
-        now=shared.now,
-        has_time=shared.has_time,
-        contract=shared.contract,
-    )
-    cleaned = repairs.clean(pl.concat(found).collect(), shared.repairs, work)
-    clean = identity.follow(cleaned.clean, shared.persons)
-    return settle(task.bucket, replace(cleaned, clean=clean), shared.out)
-
-
-def _no_events(context: Context) -> InputError:
-    """Sources of events were read, and none has a row."""
-    sources = find_sources(context.settings, context.folder)
-    files = [
-        name
-        for source in sources
-        if source.table == "events"
-        for name in ([name_of(source)] if source.path is None else _files(source, context.folder))
-    ]
-    named = ", ".join(files[:SHOWN_FILES]) + (" …" if len(files) > SHOWN_FILES else "")
-    unread = context.assets.catalog.current("unread.events")
-    if unread is not None and unread.rows:
-        return InputError(
-            f"no event to learn from: none of the {unread.rows:,} lines of {named} can be read",
-            where="events",
-            next="see why: shopkeeper quarantine ls",
-        )
-    return InputError(
-        f"no event to learn from: no rows below the header in {named}",
-        where="events",
-        next="export them again, or name the right files by `path` in shop.toml, then run again",
-    )
-
-
-def _files(source: Source, folder: Path) -> list[str]:
-    return [name for name, _ in files_of(source, folder)]
 
 
 def items_step(context: Context) -> None:
@@ -359,6 +227,47 @@ class Settled:
     checks: pl.DataFrame
     merged: int
     repaired: Mapping[str, int]
+    adds: bool = False  # to what the bucket held before; else this is all of it
+
+
+@dataclass(frozen=True)
+class Account:
+    """What cleaning counted in one bucket."""
+
+    clean: int
+    quarantined: int
+    merged: int
+    repaired: Mapping[str, int]
+    checks: pl.DataFrame
+
+    @classmethod
+    def of(cls, part: Settled) -> "Account":
+        counts = part.clean.rows, part.quarantine.rows, part.merged
+        return cls(*counts, part.repaired, part.checks)
+
+    @property
+    def rows(self) -> int:
+        return self.clean + self.quarantined + self.merged
+
+    def __add__(self, more: "Account") -> "Account":
+        repaired = Counter(self.repaired)
+        repaired.update(more.repaired)
+        return Account(
+            self.clean + more.clean,
+            self.quarantined + more.quarantined,
+            self.merged + more.merged,
+            dict(repaired),
+            combine_checks([self.checks, more.checks]),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, which `from_dict` takes."""
+        return {**vars(self), "checks": [list(row) for row in self.checks.iter_rows()]}
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> "Account":
+        checks = pl.DataFrame(told["checks"], schema=CHECKS, orient="row")
+        return cls(**{**told, "checks": checks})
 
 
 def settle(bucket: int, cleaned: Cleaned, out: Outputs) -> Settled:
@@ -393,44 +302,74 @@ def outputs(context: Context, table: str, contract: Contract) -> Outputs:
 
 
 def account(
-    context: Context, table: str, contract: Contract, rows: int, done: Iterable[Settled]
-) -> None:
-    """Take what became of `rows` rows into the run, and check that every one is accounted for."""
+    context: Context,
+    table: str,
+    contract: Contract,
+    rows: int,
+    done: Iterable[Settled],
+    before: Mapping[int, Account] | None = None,
+) -> dict[int, Account]:
+    """Take what became of `rows` rows into the run, and check that every one is accounted for.
+
+    Args:
+        before: accounts of buckets as they were, where `done` adds to them.
+    Returns:
+        the account of each bucket.
+    """
     run = context.run
     clean, rejected = run.table(f"clean.{table}"), run.table(f"quarantine.{table}")
-    checks: list[pl.DataFrame] = []
-    repaired: dict[str, int] = {}
-    merged = 0
+    accounts = dict(before or {})
     buckets = context.settings.buckets if table in ABOUT_USERS else 1
     for part in done:
         clean.take(part.clean)
         rejected.take(part.quarantine)
-        checks.append(part.checks)
-        merged += part.merged
-        for rule, count in part.repaired.items():
-            repaired[rule] = repaired.get(rule, 0) + count
-        context.progress(part.clean.bucket + 1, buckets, f"bucket {part.clean.bucket + 1}")
+        bucket, counted = part.clean.bucket, Account.of(part)
+        further = bucket in accounts and (part.adds or not before)
+        accounts[bucket] = accounts[bucket] + counted if further else counted
+        context.progress(bucket + 1, buckets, f"bucket {bucket + 1}")
     if clean.name not in run.lineage.said:
         derivations.table(run, contract)
-    kept, quarantined = clean.rows, rejected.rows
-    if rows != kept + merged + quarantined:
+    total = _total(accounts.values())
+    if rows != total.rows:
         raise Unaccounted(
-            f"{table}: {rows} rows in, but {kept} clean + {merged} merged + {quarantined} quarantined"
+            f"{table}: {rows} rows in, but {total.clean} clean + {total.merged} merged "
+            f"+ {total.quarantined} quarantined"
         )
-    combined = combine_checks(checks)
-    told = report(combined, clean=kept, merged=merged, quarantined=quarantined, repaired=repaired)
+    told = report(
+        total.checks,
+        clean=total.clean,
+        merged=total.merged,
+        quarantined=total.quarantined,
+        repaired=dict(total.repaired),
+    )
     clean.quality = {key: value for key, value in told.items() if key != "rules"}
     run.table(
         f"quality.{table}",
         description=f"what was checked in {table}, and what was found",
         quality=clean.quality,
         notes=told,
-    ).put(combined)
+    ).put(total.checks)
     run.note("rows", rows)
-    run.note("clean", kept)
-    run.note("merged", merged)
-    run.note("quarantined", quarantined)
-    run.note("repaired", repaired)
+    run.note("clean", total.clean)
+    run.note("merged", total.merged)
+    run.note("quarantined", total.quarantined)
+    run.note("repaired", total.repaired)
+    return accounts
+
+
+def _total(accounts: Iterable[Account]) -> Account:
+    """All buckets in one."""
+    parts = list(accounts)
+    repaired: Counter[str] = Counter()
+    for part in parts:
+        repaired.update(part.repaired)
+    return Account(
+        sum(part.clean for part in parts),
+        sum(part.quarantined for part in parts),
+        sum(part.merged for part in parts),
+        dict(repaired),
+        combine_checks([part.checks for part in parts]),
+    )
 
 
 def write(

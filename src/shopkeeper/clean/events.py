@@ -24,6 +24,7 @@ from shopkeeper.config import CleanSettings
 from shopkeeper.words import Kind
 
 ASSET = "clean.events"
+LEAST_PRICE = 100  # minor units from which an item has a price to compare with
 # What must agree for two events to be one that was sent twice; all else may differ by the resend.
 SAME = (
     "user_id",
@@ -78,7 +79,7 @@ def clean_events(
     ledger.notice("duplicate:exact", "event_id", int(exact.sum()), _stands(rows, exact))
     rows = rows.filter(~exact)
     resent = resent.filter(~exact)
-    robot = _robots(ledger, rows, settings, items)
+    robot = _robots(ledger, rows, resent, settings, items)
     again = resent & ~robot
     keep = ~(robot | again)
     ledger.notice("duplicate:resent", "event_id", int(again.sum()), _stands(rows, again))
@@ -186,7 +187,7 @@ def _beside_list_price(
     if not settings.max_price_ratio:
         return
     ledger.look("ratio:price_minor", "price_minor")
-    listed = items.select("item_id", listed="price_minor").filter(pl.col("listed") >= 100)
+    listed = items.select("item_id", listed="price_minor").filter(pl.col("listed") >= LEAST_PRICE)
     bound = pl.col("listed") * settings.max_price_ratio * pl.col("quantity").fill_null(1).clip(1)
     dear = (
         ledger.typed.select("item_id", "price_minor", "quantity")
@@ -332,14 +333,19 @@ def _stands(rows: pl.DataFrame, mask: pl.Series) -> str:
 def _robots(
     ledger: Ledger,
     rows: pl.DataFrame,
+    resent: pl.Series,
     settings: CleanSettings,
     items: pl.Series | pl.DataFrame | None,
 ) -> pl.Series:
-    """Mask over `rows`: what robots did. All of it goes to quarantine."""
+    """Mask over `rows`: what robots did. All of it goes to quarantine.
+
+    What was `resent` is no act of its own: nobody is judged by it.
+    """
     catalogue = len(items) if items is not None and len(items) else None
     for rule in ("bot:rate", "bot:regularity", "bot:breadth"):
         ledger.look(rule, "user_id")
-    robots = bots.find(rows.select("user_id", "item_id", "kind", "ts"), settings, catalogue)
+    acts = rows.select("user_id", "item_id", "kind", "ts").filter(~resent)
+    robots = bots.find(acts, settings, catalogue)
     if not robots.height:
         return mask_of(rows.height, pl.Series(dtype=pl.UInt32))
     theirs = rows.select("row", "user_id").join(robots, on="user_id", maintain_order="left")

@@ -69,6 +69,19 @@ def combine_checks(parts: list[pl.DataFrame]) -> pl.DataFrame:
     )
 
 
+def difference(more: list[pl.DataFrame], less: pl.DataFrame) -> pl.DataFrame:
+    """Checks of `more` without what `less` counted of the same rows."""
+    gone = less.select("asset", "rule", "column", was="count", of="rows")
+    left = combine_checks(more).join(gone, on=["asset", "rule", "column"], how="left")
+    count = pl.col("count") - pl.col("was").fill_null(0)
+    return left.with_columns(
+        count=count,
+        rows=pl.col("rows") - pl.col("of").fill_null(0),
+        level=pl.when(count != 0).then("level").otherwise(pl.lit("PASS")),
+        example=pl.when(count != 0).then("example").otherwise(pl.lit("")),
+    ).select(*CHECKS)
+
+
 def report(
     checks: pl.DataFrame,
     *,

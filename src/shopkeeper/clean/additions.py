@@ -1,0 +1,212 @@
+"""Which users' rows have to be judged again when rows are added to a bucket of events.
+
+What becomes of an event depends on other events of its user only: one with the same id, one of nearly
+the same time, and all that decides whether a robot is at work; and on the item it names. Users for whom
+none of these joins new rows to old ones keep what they have, and their new rows are judged by themselves.
+The others are found here, too many rather than too few: whoever is named is cleaned anew, exactly.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from shopkeeper.assets.lake import DataFile
+from shopkeeper.assets.parts import Rows
+from shopkeeper.clean import bots
+from shopkeeper.clean.events import LEAST_PRICE
+from shopkeeper.collect.mapping import line_id
+from shopkeeper.config import CleanSettings
+from shopkeeper.words import Kind
+
+TIME = "%Y-%m-%dT%H:%M:%S%.fZ"  # as collect/ writes one
+OF_ITEMS = ("reference:item_id", "ratio:price_minor")  # rules that look an event's item up
+CHANGED = pl.Schema({"item_id": pl.String, "known": pl.Boolean, "listed": pl.Int64})
+
+
+@dataclass(frozen=True)
+class Old:
+    """A bucket as it is before rows are added."""
+
+    raw: pl.LazyFrame
+    clean: Rows
+    quarantine: pl.LazyFrame
+
+
+def changed_items(before: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
+    """CHANGED: items that events are judged by in another way than before.
+
+    Args:
+        before, now: item_id, price_minor of all known items.
+    """
+    both = before.select("item_id", was="price_minor", old=True).join(
+        now.select("item_id", listed="price_minor", known=True),
+        on="item_id", how="full", coalesce=True,
+    )  # fmt: skip
+    same = pl.col("old") & pl.col("known") & pl.col("was").eq_missing(pl.col("listed"))
+    return (
+        both.filter(~same.fill_null(False))
+        .select("item_id", pl.col("known").fill_null(False), pl.col("listed").cast(pl.Int64))
+        .sort("item_id")
+    )
+
+
+def touched(
+    new: pl.DataFrame,
+    alone: pl.DataFrame,
+    robots: pl.Series,
+    old: Old,
+    items: pl.DataFrame,
+    settings: CleanSettings,
+    now: datetime,
+) -> pl.Series:
+    """Users whose old and new rows must be judged together, sorted.
+
+    Args:
+        new: raw rows that are added.
+        alone: what of them is clean, judged by themselves.
+        robots: users who are robots by their new rows alone.
+        items: CHANGED.
+        now: up to when events may be.
+    """
+    rows = new.select(
+        user=pl.col("user_id").str.strip_chars(),
+        id=pl.col("event_id").str.strip_chars(),
+        own=pl.col("event_id") == _line_ids(new),
+        ts=pl.col("ts").str.to_datetime(TIME, time_unit="us", strict=False),
+    ).drop_nulls("user")
+    users = rows["user"].unique().sort()
+    found = [robots, _judged_again(old, items, settings, now)]
+    if len(users):
+        found.append(_same_ids(rows, old.raw))
+        found.append(_near(rows, old.raw, settings))
+        found.append(_robots_before(users, old.quarantine))
+        found.append(_robots_now(rows, users, alone, old.clean, settings))
+    return pl.concat([one.rename("user_id").cast(pl.String) for one in found]).unique().sort()
+
+
+def _line_ids(new: pl.DataFrame) -> pl.Expr:
+    """The id that collecting gives a row that has none of its own."""
+    ids = pl.lit(None, pl.String)
+    for source, file in new.select("source", "file").unique().iter_rows():
+        here = (pl.col("source") == source) & (pl.col("file") == file)
+        ids = pl.when(here).then(line_id(source, file)).otherwise(ids)
+    return ids
+
+
+def _same_ids(rows: pl.DataFrame, raw: pl.LazyFrame) -> pl.Series:
+    """Users with an id that an old row of theirs has; ids made of file and line are there once."""
+    given = rows.filter(~pl.col("own").fill_null(False)).select("user", "id").drop_nulls("id")
+    if not given.height:
+        return pl.Series(dtype=pl.String)
+    old = raw.select(
+        user=pl.col("user_id").str.strip_chars(), id=pl.col("event_id").str.strip_chars()
+    )
+    old = old.filter(pl.col("id").is_in(given["id"].unique().implode()))
+    return old.collect().join(given, on=["user", "id"], how="semi")["user"]
+
+
+def _near(rows: pl.DataFrame, raw: pl.LazyFrame, settings: CleanSettings) -> pl.Series:
+    """Users with an old and a new row that may be one event, sent again within seconds."""
+    window = timedelta(seconds=max(settings.same_event_seconds, 0.0))
+    timed = rows.select("user", "ts").drop_nulls()
+    if not timed.height:
+        return pl.Series(dtype=pl.String)
+    first, last = timed["ts"].min(), timed["ts"].max()
+    assert isinstance(first, datetime)
+    assert isinstance(last, datetime)
+    low, high = (f"{at:%Y-%m-%dT%H:%M:%S}" for at in (first - window, last + window))
+    near = raw.filter(pl.col("ts").is_between(pl.lit(low), pl.lit(high + "~")))
+    near = near.select(user=pl.col("user_id").str.strip_chars(), ts="ts")
+    there = near.filter(pl.col("user").is_in(timed["user"].unique().implode())).collect()
+    there = there.with_columns(pl.col("ts").str.to_datetime(TIME, time_unit="us", strict=False))
+    both = pl.concat([timed.with_columns(old=False), there.with_columns(old=True)])
+    both = both.sort("user", "ts")
+    pair = (
+        (pl.col("user") == pl.col("user").shift(1))
+        & (pl.col("old") != pl.col("old").shift(1))
+        & (pl.col("ts") - pl.col("ts").shift(1) <= window)
+    )
+    return both.filter(pair)["user"]
+
+
+def _robots_before(users: pl.Series, quarantine: pl.LazyFrame) -> pl.Series:
+    """Of `users`, those whose old rows a robot did."""
+    rows = quarantine.filter(pl.col("rule").str.starts_with("bot:"))
+    who = rows.select(user=pl.col("user_id").str.strip_chars()).unique()
+    return who.filter(pl.col("user").is_in(users.implode())).collect()["user"]
+
+
+def _robots_now(
+    rows: pl.DataFrame, users: pl.Series, alone: pl.DataFrame, clean: Rows, settings: CleanSettings
+) -> pl.Series:
+    """Users whom old and new rows together make a robot.
+
+    Few users have acts enough to be one. Of most that is told by counting: a row that is added makes
+    two pauses of a sitting more, at the most.
+    """
+    act = (pl.col("kind") != Kind.IMPRESSION.value) & pl.col("user_id").is_in(users.implode())
+    files = sorted(clean.files, key=lambda file: (-file.rows, file.path))
+    if not files:
+        return pl.Series(dtype=pl.String)
+    base, others = files[:1], files[1:]
+
+    def acts(of: Sequence[DataFile], columns: Sequence[str]) -> pl.DataFrame:
+        return replace(clean, files=tuple(of)).scan().filter(act).select(columns).collect()
+
+    there = acts(base, ["user_id", "ts"])
+    if (there["user_id"] < there["user_id"].shift(1)).any():
+        there = there.sort("user_id", "ts")
+    pause = pl.col("ts").diff().dt.total_microseconds()
+    sitting = pause.is_between(1, bots.SITTING_US) & (
+        pl.col("user_id") == pl.col("user_id").shift(1)
+    )
+    counted = there.select("user_id", sitting=sitting.fill_null(False))
+    counted = counted.group_by("user_id").agg(acts=pl.len(), pauses=pl.col("sitting").sum())
+    added = [rows.select(user_id="user")]
+    if others:
+        added.append(acts(others, ["user_id"]))
+    more = pl.concat(added).group_by("user_id").agg(more=pl.len())
+    both = counted.join(more, on="user_id", how="full", coalesce=True).fill_null(0)
+    least = min(settings.bot_events_per_hour, settings.bot_items_per_day)
+    may_be = (pl.col("pauses") + 2 * pl.col("more") >= bots.MIN_PAUSES) | (
+        pl.col("acts") + pl.col("more") > least
+    )
+    few = both.filter(may_be)["user_id"]
+    if not len(few):
+        return few
+    columns = ["user_id", "item_id", "kind", "ts"]
+    theirs = clean.scan().filter(pl.col("user_id").is_in(few.implode())).select(columns)
+    together = pl.concat([theirs.collect(), alone.select(columns).filter(pl.col("user_id").is_in(few.implode()))])  # fmt: skip
+    return bots.find(together.sort("user_id", "ts"), settings, None)["user_id"]
+
+
+def _judged_again(
+    old: Old, items: pl.DataFrame, settings: CleanSettings, now: datetime
+) -> pl.Series:
+    """Users with an old row that was to come and now is past, or whose item has changed since."""
+    rule, item = pl.col("rule"), pl.col("item_id").str.strip_chars()
+    today = pl.col("ts").str.to_datetime(TIME, time_unit="us", strict=False).dt.replace_time_zone("UTC") <= now  # fmt: skip
+    again = (rule == "future:ts") & today.fill_null(True)
+    again = again | (rule.is_in(OF_ITEMS) & item.is_in(items["item_id"].implode()))
+    who = old.quarantine.filter(again).select(user=pl.col("user_id").str.strip_chars())
+    found = [who.collect()["user"]]
+    if items.height:
+        rows = old.clean.scan().select("user_id", "item_id", "price_minor", "quantity")
+        rows = rows.filter(pl.col("item_id").is_in(items["item_id"].implode()))
+        pieces = pl.col("quantity").fill_null(1).clip(1)
+        dear = pl.col("price_minor") > pl.col("listed") * settings.max_price_ratio * pieces
+        dear = dear & (pl.col("listed") >= LEAST_PRICE) & bool(settings.max_price_ratio)
+        wrong = rows.collect().join(items, on="item_id").filter(~pl.col("known") | dear)
+        found.append(wrong["user_id"])
+    return pl.concat(found).drop_nulls()
+
+
+def digest(values: pl.Series | None) -> str:
+    """Of a set of ids."""
+    if values is None:
+        return ""
+    text = "\n".join(values.drop_nulls().unique().sort())
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
