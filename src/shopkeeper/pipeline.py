@@ -20,9 +20,11 @@ from shopkeeper.config import Settings
 from shopkeeper.engine.steps import Step
 from shopkeeper.evaluation import value
 from shopkeeper.evaluation.compare import compare
+from shopkeeper.evaluation.picture_trial import given_files, learn_pictures
 from shopkeeper.evaluation.trial import asset_name, run_trial
-from shopkeeper.features.steps import make_items, make_sequences
-from shopkeeper.models.registry import source_digest, takes_members
+from shopkeeper.features.steps import IMAGE_ENCODER, make_items, make_sequences
+from shopkeeper.models.image_encoder import OPTIONS as OF_PICTURES
+from shopkeeper.models.registry import reads_pictures, source_digest, takes_members
 from shopkeeper.search.step import index
 from shopkeeper.serving import loop
 from shopkeeper.serving.feedback import land_answers, land_events, land_items
@@ -62,6 +64,7 @@ def steps(settings: Settings, also: Sequence[str] = ()) -> tuple[Step, ...]:
             "quality.loop", loop.READS, (loop.ASSET,),
             loop.check_loop, lambda s, _: {"loop": s.loop}, needs=("clean.events", "features.sequences"),
         ),
+        *_pictures(settings),
         *(_train(spelling, settings) for spelling in _in_order(settings.models)),
         Step(
             "report.leaderboard", tuple(f"evaluations.{m}" for m in _names(settings)),
@@ -148,6 +151,8 @@ def _train(spelling: str, shop: Settings) -> Step:
 
     needs = ("features.items", "features.sequences")
     makes = (f"models.{name}", f"evaluations.{name}")
+    if reads_pictures(spelling):
+        parts.append(IMAGE_ENCODER)
     return Step(
         f"train.{name}",
         (*needs, *parts),
@@ -155,6 +160,22 @@ def _train(spelling: str, shop: Settings) -> Step:
         partial(run_trial, spelling=spelling),
         parameters,
         needs=needs,
+    )
+
+
+def _pictures(settings: Settings) -> tuple[Step, ...]:
+    """The image encoder: only where a model looks at what it saw."""
+    if not any(map(reads_pictures, settings.models)):
+        return ()
+    reads = ("clean.images", "features.items", "features.sequences")
+
+    def parameters(shop: Settings, folder: Path) -> Mapping[str, Any]:
+        told = {"seed": shop.training.seed, "threads": shop.training.threads, "split": shop.split}
+        options = shop.training.options.get(OF_PICTURES, {})
+        return {**told, "options": options, "files": given_files(options, folder)}
+
+    return (
+        Step("train.image_encoder", reads, (IMAGE_ENCODER,), learn_pictures, parameters, reads),
     )
 
 
@@ -177,6 +198,7 @@ def _served(settings: Settings) -> tuple[str, ...]:
         "features.sequences",
         "indexes.search",
         *((identity.IDENTITIES,) if settings.identity.keys else ()),
+        *((IMAGE_ENCODER,) if any(map(reads_pictures, settings.models)) else ()),
     )
     return (*base, *(asset for pair in made for asset in pair))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Query, Request
@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from shopkeeper.api.bodies import AnswerOut, Id, SearchOut, reply
 from shopkeeper.api.doors import Keeper, Visitor
+from shopkeeper.api.incoming import bytes_of
 from shopkeeper.console.filters import Sort, parse_filters
 from shopkeeper.errors import InputError
 from shopkeeper.recommend.reasons import reason
@@ -32,6 +33,12 @@ FilterTexts = Annotated[
     Field(max_length=50, description="field:value or price_minor:low..high; repeat for more"),
 ]
 MAX_IDS = 500
+_PICTURE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
 
 
 class Params(BaseModel):
@@ -70,6 +77,15 @@ class SuggestParams(Params):
 
 class SimilarParams(Params):
     k: K = 20
+    by: Annotated[
+        Literal["people", "looks"],
+        Field(description="what the same people want, or what looks alike in pictures"),
+    ] = "people"
+
+
+class PictureParams(Params):
+    k: K = 20
+    filter: FilterTexts = []
 
 
 @router.get("/recommendations", response_model=AnswerOut)
@@ -133,8 +149,22 @@ def suggest(request: Request, params: Annotated[SuggestParams, Query()], _: Visi
 async def similar(
     request: Request, item_id: Id, params: Annotated[SimilarParams, Query()], _: Visitor
 ) -> Response:
-    """Items that the same people want."""
+    """Items that the same people want, or (`by=looks`) whose pictures look alike."""
+    if params.by == "looks":
+        return await _answer(request, "looks", lambda s: s.looks_like(item_id, params.k))
     return await _answer(request, "similar", lambda service: service.similar(item_id, params.k))
+
+
+@router.post("/search/image", response_model=AnswerOut, openapi_extra=_PICTURE)
+async def search_image(
+    request: Request, params: Annotated[PictureParams, Query()], _: Visitor
+) -> Response:
+    """Items that look like the picture in the body (JPEG, PNG, WebP or GIF); it is not kept."""
+    content = await bytes_of(request)
+    filters = parse_filters(params.filter)
+    return await _answer(
+        request, "looks", lambda s: s.search_picture(content, params.k, filters=filters)
+    )
 
 
 @router.get("/answers/{answer_id}")

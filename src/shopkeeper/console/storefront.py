@@ -10,12 +10,13 @@ from starlette.responses import RedirectResponse, Response
 
 from shopkeeper.console.filters import parse_filters
 from shopkeeper.console.templating import language_of, render
-from shopkeeper.errors import InputError, NotFound
+from shopkeeper.errors import InputError, NotFound, NotReady
 from shopkeeper.words import Scene
 
 router = APIRouter(tags=["storefront"], include_in_schema=False)
 
 SHOWN = 12
+ALIKE = 5  # pictures beside an item's own
 PER_PAGE = 24
 CART_SIZE = 50
 KNOWN = 12
@@ -112,9 +113,16 @@ def item(request: Request, item_id: str) -> Response:
     card = request.app.state.shop.service.item(item_id)
     beside = _recommend(request, shopper, Scene.ITEM, item_id)
     answer = _recommend(request, shopper)
+    try:
+        alike = _shown(request, request.app.state.shop.service.looks_like(item_id, ALIKE))
+    except (NotFound, NotReady):  # no picture, or none was looked at
+        alike = None
     return shopper.keep(
-        render(request, "item.html", shopper=shopper, item=card, beside=beside, answer=answer)
-    )
+        render(
+            request, "item.html", shopper=shopper, item=card, beside=beside, answer=answer,
+            alike=alike,
+        )
+    )  # fmt: skip
 
 
 @router.get("/cart")

@@ -1,7 +1,7 @@
 """clean tables -> features.items and features.sequences, and both back as arrays for training."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -11,11 +11,13 @@ from shopkeeper.assets.parts import Part, Place
 from shopkeeper.assets.store import Run
 from shopkeeper.engine.kernels import BucketTask
 from shopkeeper.engine.steps import Context
+from shopkeeper.features import pictures
 from shopkeeper.features.build import item_rows, item_table, newer, sequence_rows, sequences
 from shopkeeper.features.items import ItemTable
 from shopkeeper.features.sequences import Sequences
 from shopkeeper.words import Grade
 
+IMAGE_ENCODER = "models.image_encoder"  # the encoder, and its vector of every picture
 OF_ITEMS = ("item_id", "category", "brand", "shop_id", "price_minor", "attributes", "title",
             "title_zh", "description", "updated_at")  # fmt: skip
 OF_EVENTS = ("user_id", "item_id", "kind", "ts", "dwell_ms", "price_minor", "seq")
@@ -104,7 +106,7 @@ def items_as_of(run: Run, instant: int | None) -> tuple[ItemTable, dict[str, Any
         "note": "items are known by their newest state; numbers of states newer than as_of are left "
         "out of the measured model, those of undated items, tags and text are as of today",
     }
-    return item_table(rows, instant), told
+    return _looked_at(run, item_table(rows, instant)), told
 
 
 def load(run: Run, versions: Mapping[str, str] | None = None) -> tuple[Sequences, ItemTable]:
@@ -116,4 +118,12 @@ def load(run: Run, versions: Mapping[str, str] | None = None) -> tuple[Sequences
     named = versions or {}
     items = item_table(run.read("features.items", version=named.get("features.items")))
     rows = run.read("features.sequences", version=named.get("features.sequences"))
-    return sequences(rows.sort("user_id"), items.vocabulary), items
+    return sequences(rows.sort("user_id"), items.vocabulary), _looked_at(run, items)
+
+
+def _looked_at(run: Run, items: ItemTable) -> ItemTable:
+    """`items` with what the image encoder saw, where the step reads it and there is one."""
+    if not run.has(IMAGE_ENCODER):
+        return items
+    seen = pictures.of_items(items.vocabulary, *pictures.read_vectors(run.folder(IMAGE_ENCODER)))
+    return replace(items, images=seen)

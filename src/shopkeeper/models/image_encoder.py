@@ -570,6 +570,8 @@ def _fingerprint(pixels: Pixels, signals: Signals, config: Config, seed: int, fo
     digest.update(json.dumps({**asdict(config), "seed": seed}, sort_keys=True).encode())
     if config.weights:
         digest.update((folder / config.weights).read_bytes())
-    for array in (pixels, signals.category, signals.attributes, signals.together):
+    for start in range(0, len(pixels), 1024):  # they may lie on the disk
+        digest.update(np.ascontiguousarray(pixels[start : start + 1024]).tobytes())
+    for array in (signals.category, signals.attributes, signals.together):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -15,6 +15,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "because_share": ("Because you shared {item}", "因为您分享过 {item}"),
     "for_you": ("Picked from what you have looked at", "根据您的浏览为您挑选"),
     "similar": ("Often looked at together with {item}", "看过 {item} 的人也看"),
+    "looks": ("Looks alike", "外观相似"),
     "goes_with": ("Goes with what is in your cart", "与购物车里的商品搭配"),
     "same_category": ("More in {category}", "更多 {category} 商品"),
     "popular": ("Popular now", "当前热门"),

@@ -33,8 +33,8 @@ from shopkeeper.evaluation.trial import (
 )
 from shopkeeper.features.build import deleted
 from shopkeeper.features.sequences import Examples
+from shopkeeper.features.steps import IMAGE_ENCODER, load
 from shopkeeper.features.steps import OF_EVENTS as FEATURES_OF_EVENTS
-from shopkeeper.features.steps import load
 from shopkeeper.recommend.rank import choose_weights
 from shopkeeper.serving import rehearsal, releases
 from shopkeeper.serving.feedback import taken_up_to
@@ -79,6 +79,7 @@ def publish(context: Context) -> None:
             "user_id", "ts", "seq", nulls_last=False
         ),
         search=run.folder("indexes.search") if run.has("indexes.search") else None,
+        looks=run.folder(IMAGE_ENCODER) if run.has(IMAGE_ENCODER) else None,
         weights=weights,
         constant=constant,
         metrics=metrics,

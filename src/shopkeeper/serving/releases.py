@@ -1,7 +1,7 @@
 """Releases: the asset versions that serve together. Built whole, gated, swapped in one rename.
 
 store/releases/<id>/   manifest.json, models/<name>/, search/, items.parquet, vocabulary.parquet,
-                       opted_out.parquet, popularity.npy, repeatable.npy, histories/,
+                       looks/ (where an image encoder was learned), opted_out.parquet, popularity.npy, repeatable.npy, histories/,
                        persons.parquet (where user ids were stitched)
 store/releases/current.json      which one serves, which one before it, and why
 store/releases/decisions.jsonl   every gate, swap and rollback, with its numbers
@@ -31,10 +31,12 @@ from shopkeeper.models.protocol import Model
 from shopkeeper.recommend.catalogue import Catalogue
 from shopkeeper.recommend.rank import CONSTANT
 from shopkeeper.recommend.retrieve import by_popularity
+from shopkeeper.search.looks import Looks
 from shopkeeper.serving import snapshot
 from shopkeeper.words import INTEREST_KINDS, Kind
 
 FORMAT = 1
+LOOKS = "looks"  # folder of a release
 KEEP = 5  # releases on disk; the current, the one before it and a pinned one always stay
 REPEATABLE = 0.1  # share of buyers who bought an item again, at which it is offered again
 PRIOR_BUYERS = 5.0
@@ -96,6 +98,7 @@ def build(
     items: pl.DataFrame,
     events: pl.DataFrame,
     search: Path | None = None,
+    looks: Path | None = None,
     weights: Mapping[str, float] | None = None,
     constant: float = CONSTANT,
     metrics: Mapping[str, Mapping[str, float]] | None = None,
@@ -118,6 +121,7 @@ def build(
         items: clean.items.
         events: clean.events (any kinds), sorted by user_id, ts, seq.
         search: folder written by `search.build`.
+        looks: folder of the image encoder and its vectors (`models.image_encoder`).
         weights: source -> weight of the fused order, from `recommend.rank.choose_weights`.
         metrics: model (and "fused") -> metrics on the primary split, for gate and trace.
         versions: asset name -> version id of everything that went in.
@@ -139,6 +143,8 @@ def build(
             link_tree(folder, making / "models" / name)
         if search is not None:
             link_tree(search, making / "search")
+        if looks is not None:
+            link_tree(looks, making / LOOKS)
         (making / "histories").mkdir(parents=True)
         items.write_parquet(making / "items.parquet")
         pl.DataFrame({"item_id": vocabulary}, schema={"item_id": pl.String}).write_parquet(
@@ -292,6 +298,12 @@ class Release:
                 self.models[name] = registry.load(folder / "models" / name, workspace)
             except Exception as error:  # the floor serves without it, and says so
                 self.broken[name] = f"{type(error).__name__}: {error}"
+        self.looks: Looks | None = None
+        if (folder / LOOKS).is_dir():
+            try:
+                self.looks = Looks(folder / LOOKS, self.catalogue.index)
+            except Exception as error:  # what looks alike is not told; all else serves
+                self.broken[LOOKS] = f"{type(error).__name__}: {error}"
 
 
 def gate(

@@ -21,10 +21,12 @@ import structlog
 
 from shopkeeper.config import Settings
 from shopkeeper.errors import Conflict, InputError, NotFound, NotReady, ShopkeeperError
+from shopkeeper.features.sequences import Floats
 from shopkeeper.recommend import rerank, retrieve
 from shopkeeper.recommend.catalogue import Filters
 from shopkeeper.recommend.reasons import reason
 from shopkeeper.search import SearchResult
+from shopkeeper.search.looks import Looks
 from shopkeeper.serving import pages, releases
 from shopkeeper.serving.answers import AnswerLog, Cache, unpacked
 from shopkeeper.serving.counters import Counters
@@ -216,6 +218,60 @@ class Service:
             self.counts.add("degraded")
         self.counts.took("search", time.perf_counter() - began)
         return answer
+
+    def looks_like(self, item_id: str, k: int = 20, *, filters: Filters | None = None) -> Answer:
+        """Items whose pictures look like that of `item_id`, for nobody in particular.
+
+        NotFound: no such item, or it has no picture. NotReady: no pictures were looked at.
+        """
+        with self._current() as live:
+            row = live.catalogue.row(item_id)
+            asked = {"item_id": item_id}
+            return self._alike(live, _looks(live).of_item(row), asked, k, filters, without=row)
+
+    def search_picture(
+        self, content: bytes, k: int = 20, *, filters: Filters | None = None
+    ) -> Answer:
+        """Items that look like a picture; the picture itself is not kept.
+
+        InputError: the bytes are no picture. NotReady: no pictures were looked at.
+        """
+        with self._current() as live:
+            seen = _looks(live).of_picture(content)
+            asked = {"picture": hashlib.sha256(content).hexdigest()}
+            return self._alike(live, seen, asked, k, filters)
+
+    def _alike(
+        self,
+        live: Live,
+        seen: Floats,
+        asked: dict[str, Any],
+        k: int,
+        filters: Filters | None,
+        without: int | None = None,
+    ) -> Answer:
+        began = time.perf_counter()
+        self._check_k(k)
+        allowed = pages.allowed_rows(live.catalogue, filters)
+        if without is not None and without < len(allowed):
+            allowed[without] = False
+        found = _looks(live).nearest(seen, allowed, k)
+        hits = [
+            Hit(live.catalogue.ids[row], near, place, "looks", reason("looks"))
+            for place, (row, near) in enumerate(found, 1)
+        ]
+        answer_id = uuid.uuid4().hex
+        body = _logged("search", live, hits, degraded=False) | {
+            "request": asked | {"k": k} | ({"filters": filters} if filters else {}),
+            "propensity": [1.0] * len(hits),
+            "stage": "looks",
+            "corrected": None,
+            "failed": {},
+        }
+        self.answers.add(answer_id, body)
+        self.counts.add("searches")
+        self.counts.took("looks", time.perf_counter() - began)
+        return Answer(answer_id, hits, False, live.release.id)
 
     def suggest(self, prefix: str, k: int = 10) -> list[str]:
         """Queries and names that begin with `prefix`; none where search is down."""
@@ -593,6 +649,16 @@ def _check_texts(*texts: str | None) -> None:
             text.encode()
         except UnicodeEncodeError:
             raise InputError(f"{text[:40]!r} is no valid UTF-8") from None
+
+
+def _looks(live: Live) -> Looks:
+    if live.release.looks is None:
+        raise NotReady(
+            live.release.broken.get(releases.LOOKS, "the release has looked at no pictures"),
+            where=live.release.id,
+            next='name a model that reads pictures, models = [..., "fusion"], then: shopkeeper run',
+        )
+    return live.release.looks
 
 
 def _hits(live: Live, page: Page) -> list[Hit]:
