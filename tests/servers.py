@@ -4,7 +4,10 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,3 +68,43 @@ def postgresql(server_folder: Path) -> Iterator[str]:
     subprocess.run(
         [*control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd=folder
     )
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """A URL of moto's S3 server, in a process of its own; skipped where moto is not installed.
+
+    delta-rs asks it while it holds Python's lock, so a thread of this process could not answer.
+    """
+    for module in ("moto", "obstore"):
+        pytest.importorskip(module, reason=f"{module} is not installed")
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(f"{url}/moto-api/", timeout=5).close()
+            break
+        except OSError:
+            time.sleep(0.1)
+    yield url
+    server.terminate()
+    server.wait(timeout=20)
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty bucket there; the environment says how to reach it."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for method, address in (("POST", "moto-api/reset"), ("PUT", "shop")):
+        asked = urllib.request.Request(f"{s3_server}/{address}", method=method)
+        urllib.request.urlopen(asked, timeout=20).close()
+    return "s3://shop"

@@ -498,6 +498,11 @@ class Settings(Section):
     catalog: str | None = None
     """postgresql://user:password@host/database: where the catalogue stands, one database (or search_path)
     a shop; ${NAME} is read from the environment. Default: SQLite, in store/catalog.db"""
+    lake: str = Field("", pattern=r"^((s3|gs|az)://[^/\s]+/\S+)?$")
+    """s3://bucket/prefix (gs://, az://): where tables lie, one prefix a shop; credentials come from the
+    environment (AWS_…). Default: in store/lake. An existing shop moves: shopkeeper lake --move"""
+    lake_copies_gb: float = Field(50.0, gt=0)
+    """of a lake in a bucket, so much is kept on this disk; what nobody asked for the longest goes first"""
     engine: str = Field("local", pattern=r"^(local|ray|ray://[^/:]+:\d+)$")
     """who works on the buckets: "local" this machine, "ray" a Ray on it (or the cluster that RAY_ADDRESS
     names), "ray://host:port" a Ray cluster; what comes out is the same to the byte"""

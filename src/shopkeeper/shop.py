@@ -11,7 +11,7 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import closing, contextmanager
 from importlib import metadata
 from pathlib import Path
 from threading import Lock
@@ -30,6 +30,7 @@ from shopkeeper.assets import (
     durable,
     journal,
     lineage,
+    mirror,
     openlineage,
     search,
     upgrade,
@@ -96,7 +97,10 @@ class Shop:
             settings = config.load(home)
         with durable.full_disk_told(home):
             url = settings.catalog and filled(settings.catalog, "shop.toml", "catalog")
-            assets = Assets(home, buckets=settings.buckets, catalog=url)
+            copies = int(settings.lake_copies_gb * 2**30)
+            assets = Assets(
+                home, buckets=settings.buckets, catalog=url, lake=settings.lake, copies=copies
+            )
         assets.teller = Teller(settings.lineage.targets, settings.lineage.namespace)
         return cls(home, settings, assets)
 
@@ -142,6 +146,34 @@ class Shop:
             "stale": [s["step"] for s in steps["steps"] if s["state"] in ("stale", "missing")],
             "release": steps["release"],
         }
+
+    @classmethod
+    def move_lake(cls, folder: Path | str, *, report: Report = silent) -> dict[str, Any]:
+        """Move the tables, every version, to where `lake` of shop.toml says; see `mirror.move`.
+
+        Nothing reads or writes meanwhile: stop the server first. Conflict: a run is at work.
+        """
+        home = Path(folder).resolve()
+        settings = config.load(home)
+        url = settings.catalog and filled(settings.catalog, "shop.toml", "catalog")
+        lake = home / "store" / "lake"
+        here = Assets(home, buckets=settings.buckets, catalog=url, lake=mirror.place(lake))
+        with (
+            closing(here),
+            durable.lock(home / "store" / "run.lock", wait=False, holder="a run"),
+            here.alone("lake", {"from": here.lake, "to": settings.lake}),
+            here.committing(),
+        ):
+            return mirror.move(
+                lake,
+                settings.lake.rstrip("/"),
+                here._workspace(),
+                lambda done, total, text: report("lake", done, total, text),
+            )
+
+    def lake(self) -> dict[str, Any]:
+        """Where the tables lie; see `mirror.about`."""
+        return mirror.about(self.assets.root / "lake", self.assets.lake)
 
     def close(self) -> None:
         if self._service is not None:
@@ -215,9 +247,15 @@ class Shop:
         told = self._told(outcomes, time.monotonic() - started)
         return told | {"contracts": changed}
 
-    def _alone(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
         """Inside, no other run is at work here. Conflict: one is."""
-        return durable.lock(self.assets.root / "run.lock", wait=False, holder="another run")
+        path, holder = self.assets.root / "run.lock", "another run"
+        with (
+            durable.lock(path, wait=False, holder=holder),
+            self.assets.catalog.lock("run", wait=False, holder=holder, shared=False),
+        ):
+            yield
 
     def _young(self, step: Step) -> bool:
         """Whether all that the step makes is there and younger than it may be."""

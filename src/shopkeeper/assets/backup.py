@@ -3,7 +3,8 @@
 A backup is a list of files, each a list of parts named by their SHA-256; a part that is there already is
 not stored again, so a backup costs what changed. It is made while the shop is served and runs:
 what is consistent is taken in one short moment (the catalogue copied by SQLite itself, immutable
-files held by hard links), then read at leisure. The list is written last: a backup that was
+files held by hard links), then read at leisure. Tables that lie in object storage are kept as well, and come
+back as files of the workspace; `shopkeeper lake --move` brings them to a bucket again. The list is written last: a backup that was
 interrupted is none, and the next one goes on from the parts it stored.
 
     <address>/parts/ab/abcdef…      content, at most 16 MiB each
@@ -18,14 +19,14 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from shopkeeper.assets import durable, transfer
-from shopkeeper.assets.objects import ObjectStore
+from shopkeeper.assets.objects import Entry, ObjectStore, opened
 from shopkeeper.assets.schema import SCHEMA_VERSION
 from shopkeeper.assets.store import Assets
 from shopkeeper.errors import InputError, NotFound
@@ -48,14 +49,42 @@ def silent(done: float, total: float, text: str) -> None:
 
 @dataclass(frozen=True)
 class _Source:
-    """One file to be kept, as `path` in the workspace, read from `at`."""
+    """One file to be kept, as `path` in the workspace."""
 
     path: str
-    at: Path
+    size: int
+    mtime_ns: int
+    mode: int
+    read: Callable[[], Iterator[bytes]]  # its content, in parts of PART bytes
 
-    @property
-    def told(self) -> os.stat_result:
-        return self.at.stat()
+
+def _file(path: str, at: Path) -> _Source:
+    """The file at `at`."""
+
+    def read() -> Iterator[bytes]:
+        with at.open("rb") as file:
+            while content := file.read(PART):
+                yield content
+
+    told = at.stat()
+    return _Source(path, told.st_size, told.st_mtime_ns, told.st_mode & 0o777, read)
+
+
+def _object(path: str, store: ObjectStore, entry: Entry) -> _Source:
+    """An object of a lake in object storage."""
+
+    def read() -> Iterator[bytes]:
+        content = b""
+        for part in store.stream(entry.key):
+            content += part
+            while len(content) >= PART:
+                yield content[:PART]
+                content = content[PART:]
+        if content:
+            yield content
+
+    mtime_ns = int(entry.modified.timestamp()) * 10**9
+    return _Source(path, entry.size, mtime_ns, 0o644, read)
 
 
 def backup(
@@ -79,7 +108,11 @@ def backup(
         Conflict: another backup of this workspace is under way.
         SourceError: the storage failed, or gave back other bytes than it was given.
     """
-    with durable.lock(assets.root / "backup.lock", wait=False, holder="another backup"):
+    with (
+        durable.lock(assets.root / "backup.lock", wait=False, holder="another backup"),
+        # objects have no second name to hold them by: nothing is deleted until they are read
+        assets.writing() if assets.lake else nullcontext(),
+    ):
         held = assets.root / _HERE
         shutil.rmtree(held, ignore_errors=True)
         try:
@@ -97,7 +130,8 @@ def _store_files(assets: Assets, held: Path) -> list[_Source]:
     """
     root = assets.root
     with assets.writing(), assets.committing():
-        files = list(_walk(root, {root / name for name in _LEFT_FOLDERS}))
+        left = {root / name for name in _LEFT_FOLDERS} | ({root / "lake"} if assets.lake else set())
+        files = list(_walk(root, left))
         held.mkdir(parents=True, exist_ok=True)
         databases = sorted(
             (path for path in files if path.suffix == ".db"),
@@ -116,11 +150,17 @@ def _store_files(assets: Assets, held: Path) -> list[_Source]:
             assets.catalog.url is not None
         ):  # PostgreSQL: its rows, as the file that SQLite would have
             transfer.into_file(assets.catalog.reader, held / "catalog.db")
-    return [
-        _Source((Path("store") / path.relative_to(held)).as_posix(), path)
+        there = [
+            _object(f"store/lake/{entry.key}", opened(assets.lake), entry)
+            for entry in (opened(assets.lake).list() if assets.lake else ())
+            if "/" in entry.key
+        ]
+    here = [
+        _file((Path("store") / path.relative_to(held)).as_posix(), path)
         for path in sorted(held.rglob("*"))
         if path.is_file()
     ]
+    return [*here, *sorted(there, key=lambda one: one.path)]
 
 
 def _hold(path: Path, target: Path) -> None:
@@ -150,7 +190,7 @@ def _own_files(folder: Path, store: Path, target: ObjectStore) -> list[_Source]:
             where=target.address,
             next="name a folder outside the workspace, best on another disk",
         )
-    return [_Source(path.relative_to(folder).as_posix(), path) for path in _walk(folder, {store})]
+    return [_file(path.relative_to(folder).as_posix(), path) for path in _walk(folder, {store})]
 
 
 def _walk(folder: Path, but: set[Path]) -> Iterator[Path]:
@@ -182,29 +222,27 @@ def _keep(
     last = _list(store, before[-1]["id"])["files"] if before else []
     known = {(file["path"], file["size"], file["mtime_ns"]): file["parts"] for file in last}
     there = {entry.key: entry.size for entry in store.list("parts")}
-    total = sum(source.told.st_size for source in sources)
+    total = sum(source.size for source in sources)
     done = new_parts = new_bytes = 0
     files = []
     for source in sources:
         progress(done, total, source.path)
-        told = source.told
-        parts = known.get((source.path, told.st_size, told.st_mtime_ns))
+        parts = known.get((source.path, source.size, source.mtime_ns))
         if parts is None or any(_key(part) not in there for part in parts):
             parts = []
-            with source.at.open("rb") as file:
-                while content := file.read(PART):
-                    part = hashlib.sha256(content).hexdigest()
-                    if there.get(_key(part)) != len(content):
-                        store.put(_key(part), content)
-                        if verify:
-                            _same(store, part)
-                        there[_key(part)] = len(content)
-                        new_parts += 1
-                        new_bytes += len(content)
-                    parts.append(part)
-        about_file = {"path": source.path, "size": told.st_size, "mtime_ns": told.st_mtime_ns}
-        files.append(about_file | {"mode": told.st_mode & 0o777, "parts": parts})
-        done += told.st_size
+            for content in source.read():
+                part = hashlib.sha256(content).hexdigest()
+                if there.get(_key(part)) != len(content):
+                    store.put(_key(part), content)
+                    if verify:
+                        _same(store, part)
+                    there[_key(part)] = len(content)
+                    new_parts += 1
+                    new_bytes += len(content)
+                parts.append(part)
+        about_file = {"path": source.path, "size": source.size, "mtime_ns": source.mtime_ns}
+        files.append(about_file | {"mode": source.mode, "parts": parts})
+        done += source.size
     made = datetime.now(UTC)
     told_all = {
         "format": FORMAT,

@@ -38,10 +38,11 @@ from shopkeeper.assets.schema import (
     staged_files,
     versions,
 )
-from shopkeeper.errors import InputError, SourceError
+from shopkeeper.errors import Conflict, InputError, SourceError
 from shopkeeper.words import Grade
 
 _SCHEMA = "schema"  # in `fixed`: the version of the tables, where the database has no place for it
+_LOCKS = {"runs": 746164, "commit": 746165, "run": 746166}  # advisory locks of PostgreSQL
 _ONE_WRITER = "SELECT pg_advisory_xact_lock(746163)"
 _SAID = ("description", "owner", "grade")  # of an asset, by people
 _OF_ASSET = ("name", "kind", "description", "owner", "grade", "contract")  # in a list of them
@@ -356,6 +357,33 @@ class Catalog:
             .where(run_inputs.c.version_id == version_id, self._visible(versions))
         )
         return sorted(row["id"] for row in self._rows(query))
+
+    @contextmanager
+    def lock(self, name: str, *, wait: bool, holder: str, shared: bool) -> Iterator[None]:
+        """Beside a lock on this machine's disk: one for all machines that share a catalogue.
+
+        Nothing is done for SQLite, whose file is on this machine. The server releases it when the
+        connection ends, as it does when the process dies. Conflict: held, and `wait` is False.
+        """
+        if self.url is None:
+            yield
+            return
+        kind = f"{'_shared' if shared else ''}(hashtext(current_schema()), {_LOCKS[name]})"
+        take = f"SELECT pg_{'' if wait else 'try_'}advisory_lock{kind}"
+        apart = self.reader.execution_options(isolation_level="AUTOCOMMIT")
+        with _reached(self.url):
+            connection = apart.connect()
+        with connection:
+            if connection.execute(sa.text(take)).scalar() is False:
+                raise Conflict(
+                    f"{holder} is at work here",
+                    where=_shown(self.url),
+                    next="wait until it is done, or stop it, then try again",
+                )
+            try:
+                yield
+            finally:
+                connection.execute(sa.text(f"SELECT pg_advisory_unlock{kind}"))
 
     def fix(self, name: str, value: Any) -> Any:
         """The value that `name` has in this workspace: the first it was ever given."""

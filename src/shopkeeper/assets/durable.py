@@ -7,6 +7,7 @@ directory is synced too; otherwise the name itself can be lost.
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,6 +86,16 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
     temporary.replace(path)
     sync_folder(path.parent)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Replace `target` by a copy of `source` atomically and durably."""
+    make_folder(target.parent)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    shutil.copyfile(source, temporary)
+    sync_file(temporary)
+    temporary.replace(target)
+    sync_folder(target.parent)
 
 
 @contextmanager

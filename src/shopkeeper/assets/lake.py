@@ -8,6 +8,9 @@ application transaction. Everything is fsynced here, files before the commit and
 No log entry is ever dropped, so every version that the catalogue knows can be read. A checkpoint is
 a summary of the log made now and then; one that a power cut spoiled is thrown away.
 
+A table may lie in object storage (`assets.mirror`): then its files and its log are there, and here are
+copies of files.
+
 Which Delta version an asset version is stands in the catalogue, not here: a commit that the
 catalogue never heard of (a crash in between) is an orphan, and the next commit sets the table to
 what it should hold whatever the head says.
@@ -17,10 +20,12 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import polars as pl
@@ -31,11 +36,12 @@ from deltalake import (
     Schema,
     Transaction,
 )
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
 from shopkeeper.assets import durable
-from shopkeeper.errors import InputError, NotReady
+from shopkeeper.assets.mirror import OPTIONS, Mirror
+from shopkeeper.errors import InputError, NotReady, SourceError
 
 # Delta has no unsigned numbers
 _SIGNED: dict[Any, Any] = {
@@ -70,14 +76,18 @@ class DataFile:
 
 
 class TableStore:
-    """The Delta table of one asset at `root`."""
+    """The Delta table of one asset at `root`, or at `address` in object storage with copies there."""
 
-    def __init__(self, root: Path, name: str) -> None:
+    def __init__(self, root: Path, name: str, address: str = "") -> None:
         self.root = root
         self.name = name
+        self.address = address
+        self.mirror = Mirror(root, address, name) if address else None
+        self._at = address or str(root)  # as delta-rs is told
+        self._options = OPTIONS if address else None
 
     def write_file(self, frame: pl.DataFrame, bucket: int, prefix: str = "") -> DataFile:
-        """Write one data file, invisible until `commit`. Not yet synced: see `sync`."""
+        """Write one data file, invisible until `commit`. Not yet synced (`sync`), unless in a bucket."""
         folder = self.root / f"bucket={bucket}"
         durable.make_folder(folder)
         temporary = folder / f".{uuid4().hex}.part"
@@ -87,7 +97,7 @@ class TableStore:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()[:40]
             size = temporary.stat().st_size
             name = f"{prefix}{digest}.parquet"
-            temporary.replace(folder / name)
+            self._settle(temporary, f"bucket={bucket}/{name}")
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise InputError(
@@ -110,12 +120,21 @@ class TableStore:
             number += 1
         name = f"{stem}_{number}.parquet"
         temporary = place / f".{uuid4().hex}.part"
-        shutil.copyfile(self.root / file.path, temporary)
-        temporary.replace(place / name)
+        shutil.copyfile(self.sound(file), temporary)
+        self._settle(temporary, f"bucket={file.bucket}/{name}")
         return DataFile(f"bucket={file.bucket}/{name}", file.bucket, file.rows, file.size)
 
+    def _settle(self, temporary: Path, path: str) -> None:
+        """Give a file that was written its name, relative to the table."""
+        if self.mirror is None:
+            temporary.replace(self.root / path)
+        else:
+            self.mirror.settle(temporary, path)
+
     def sync(self, files: Iterable[DataFile]) -> None:
-        """Force data files and their folders to disk."""
+        """Force data files and their folders to disk; in a bucket they are safe since they were written."""
+        if self.mirror is not None:
+            return
         folders = set()
         for file in files:
             path = self.root / file.path
@@ -128,6 +147,8 @@ class TableStore:
 
     def sound(self, file: DataFile) -> Path:
         """The path of a data file, which has the size it was written with. NotReady otherwise."""
+        if self.mirror is not None:
+            return self.mirror.at_hand(file.path, file.size)
         path = self.root / file.path
         size = path.stat().st_size if path.exists() else None
         if size != file.size:
@@ -149,11 +170,14 @@ class TableStore:
 
     def head(self) -> list[DataFile]:
         """The data files that a plain Delta reader sees now."""
-        return _files(self._open())
+        with _answering(self.address):
+            return _files(self._open())
 
     def files(self, version: int) -> list[DataFile]:
         """The data files of Delta version `version`."""
-        return _files(self._open(version))
+        if self.mirror is None:
+            return _files(self._open(version))
+        return list(_files_there(self.address, version, id(self.mirror.store)))
 
     def commit(
         self,
@@ -178,32 +202,51 @@ class TableStore:
         delta_schema = Schema.from_arrow(columns)
         for attempt in range(_COMMIT_TRIES):
             try:
-                version = self._commit(target, delta_schema, number, metadata)
+                with _answering(self.address):
+                    version = self._commit(target, delta_schema, number, metadata)
                 break
             except CommitFailedError:
                 if attempt == _COMMIT_TRIES - 1:
                     raise
                 time.sleep(0.01 * 2 ** min(attempt, 6))
-        log = self.root / "_delta_log"
-        for entry in range(known + 1, version + 1):
-            durable.sync_file(log / f"{entry:020}.json")
-        durable.sync_folder(log)
+        if self.mirror is None:
+            log = self.root / "_delta_log"
+            for entry in range(known + 1, version + 1):
+                durable.sync_file(log / f"{entry:020}.json")
+            durable.sync_folder(log)
         if version // CHECKPOINT_EVERY > known // CHECKPOINT_EVERY:
             self._checkpoint(version)
         return version
 
+    def _create(self, schema: Schema) -> None:
+        if self.mirror is None:
+            durable.make_folder(self.root)
+        DeltaTable.create(
+            self._at,
+            schema=schema,
+            partition_by=["bucket"],
+            configuration=_KEEP_LOG,
+            storage_options=self._options,
+            post_commithook_properties=_NO_HOOKS,
+        )
+        if self.mirror is None:
+            durable.sync_folder(self.root)
+
     def _open(self, version: int | None = None) -> DeltaTable:
         try:
-            return DeltaTable(str(self.root), version=version)
+            return DeltaTable(self._at, version=version, storage_options=self._options)
         except DeltaError:
-            if not self._drop_spoiled_checkpoints():
+            if self.mirror is not None or not self._drop_spoiled_checkpoints():
                 raise
-            return DeltaTable(str(self.root), version=version)
+            return DeltaTable(self._at, version=version)
 
     def _checkpoint(self, version: int) -> None:
         """Sum the log up, so that opening the table reads one file and not every entry."""
-        log = self.root / "_delta_log"
         self._open().create_checkpoint()
+        if self.mirror is not None:
+            self.mirror.drop_checkpoints(version - 2 * CHECKPOINT_EVERY)
+            return
+        log = self.root / "_delta_log"
         for made in log.glob("*.checkpoint.parquet"):
             durable.sync_file(made)
         durable.sync_file(log / "_last_checkpoint")
@@ -227,17 +270,11 @@ class TableStore:
     def _commit(
         self, target: list[DataFile], schema: Schema, number: int, metadata: dict[str, str]
     ) -> int:
-        if not DeltaTable.is_deltatable(str(self.root)):
-            durable.make_folder(self.root)
-            DeltaTable.create(
-                str(self.root),
-                schema=schema,
-                partition_by=["bucket"],
-                configuration=_KEEP_LOG,
-                post_commithook_properties=_NO_HOOKS,
-            )
-            durable.sync_folder(self.root)
-        table = self._open()
+        try:
+            table = self._open()
+        except TableNotFoundError:
+            self._create(schema)
+            table = self._open()
         head = {file.path: file for file in _files(table)}
         wanted = {file.path: file for file in target}
         now = int(time.time() * 1000)
@@ -259,40 +296,25 @@ class TableStore:
             _add_columns(table, schema)
             table = self._open()
             changed = _columns(table.schema()) != _columns(schema)
+        if changed and kept and _columns(schema).items() <= _columns(table.schema()).items():
+            # columns go (a version from before they came): no file may stay while they do
+            gone = [_removal(file, now) for file in head.values()]
+            _write(table, gone, "append", table.schema())
+            return self._commit(target, schema, number, metadata)
         if changed and kept:
             raise InputError(
                 f"{self.name}: columns changed in a way that needs every row written anew",
                 where=str(self.root),
                 next="run the step with --force",
             )
-        removals = [
-            RemoveAction(
-                path, True, now, size=file.size, partition_values={"bucket": str(file.bucket)}
-            )
-            for path, file in head.items()
-            if path not in wanted
-        ]
+        removals = [_removal(file, now) for path, file in head.items() if path not in wanted]
         properties = CommitProperties(
             custom_metadata=metadata, app_transactions=[Transaction(self.name, number)]
         )
         if changed:  # overwrite removes all files by itself and takes the new schema
-            table.create_write_transaction(
-                adds,
-                "overwrite",
-                schema,
-                ["bucket"],
-                commit_properties=properties,
-                post_commithook_properties=_NO_HOOKS,
-            )
+            _write(table, adds, "overwrite", schema, properties)
         elif adds or removals:
-            table.create_write_transaction(
-                [*adds, *removals],
-                "append",
-                schema,
-                ["bucket"],
-                commit_properties=properties,
-                post_commithook_properties=_NO_HOOKS,
-            )
+            _write(table, [*adds, *removals], "append", schema, properties)
         table = self._open()
         if {file.path for file in _files(table)} != wanted.keys():
             raise CommitFailedError(f"{self.name}: another writer came in between")
@@ -339,9 +361,53 @@ def _files(table: DeltaTable) -> list[DataFile]:
     return sorted(files, key=lambda file: (file.bucket, file.path))
 
 
+@lru_cache(maxsize=64)  # a Delta version never changes, and asking a bucket takes a while
+def _files_there(address: str, version: int, _server: int) -> tuple[DataFile, ...]:
+    with _answering(address):
+        return tuple(_files(DeltaTable(address, version=version, storage_options=OPTIONS)))
+
+
+@contextmanager
+def _answering(address: str) -> Iterator[None]:
+    """SourceError where object storage, if it is one, does not answer."""
+    try:
+        yield
+    except OSError as error:
+        if not address:
+            raise
+        raise SourceError(
+            f"object storage did not answer as it should: {str(error).splitlines()[0][:200]}",
+            where=address,
+            next="check address, credentials (AWS_…) and the rights on the bucket",
+            retryable=True,
+        ) from error
+
+
 def _columns(schema: Schema) -> dict[str, str]:
     """Columns and types, in whatever order."""
     return {field.name: field.type.to_json() for field in schema.fields}
+
+
+def _removal(file: DataFile, now: int) -> RemoveAction:
+    where: dict[str, str | None] = {"bucket": str(file.bucket)}
+    return RemoveAction(file.path, True, now, size=file.size, partition_values=where)
+
+
+def _write(
+    table: DeltaTable,
+    actions: Sequence[AddAction | RemoveAction],
+    mode: Literal["append", "overwrite"],
+    schema: Schema,
+    properties: CommitProperties | None = None,
+) -> None:
+    table.create_write_transaction(
+        list(actions),
+        mode,
+        schema,
+        ["bucket"],
+        commit_properties=properties,
+        post_commithook_properties=_NO_HOOKS,
+    )
 
 
 def _add_columns(table: DeltaTable, schema: Schema) -> None:

@@ -6,9 +6,11 @@ bucket come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_
 AWS_ENDPOINT_URL and the like), never from a file of ours.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -36,6 +38,15 @@ class ObjectStore(Protocol):
 
     def put(self, key: str, content: bytes) -> None:
         """Store `content`, replacing what was there, whole or not at all."""
+
+    def put_file(self, key: str, path: Path) -> None:
+        """As `put`, of the content of a file, which may be larger than memory."""
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Store `content` unless there is such an object already, which stays; whether it was stored.
+
+        Of several that try at once, one does.
+        """
 
     def read(self, key: str) -> bytes:
         """The content of a small object. NotFound: there is none."""
@@ -73,6 +84,16 @@ def open_store(where: str) -> ObjectStore:
     return Folder(Path(where))
 
 
+def opened(where: str) -> ObjectStore:
+    """As `open_store`, the same one again within a process: connections are kept."""
+    return _opened(where, os.environ.get("AWS_ENDPOINT_URL", ""))
+
+
+@lru_cache(maxsize=64)
+def _opened(where: str, _endpoint: str) -> ObjectStore:
+    return open_store(where)
+
+
 class Folder:
     """Objects as files below a folder."""
 
@@ -82,6 +103,23 @@ class Folder:
 
     def put(self, key: str, content: bytes) -> None:
         durable.write_bytes(self.root / key, content)
+
+    def put_file(self, key: str, path: Path) -> None:
+        durable.copy_file(path, self.root / key)
+
+    def create(self, key: str, content: bytes) -> bool:
+        target = self.root / key
+        durable.make_folder(target.parent)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+        durable.write_bytes(temporary, content)
+        try:
+            os.link(temporary, target)
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink()
+        durable.sync_folder(target.parent)
+        return True
 
     def read(self, key: str) -> bytes:
         return b"".join(self.stream(key))
@@ -134,6 +172,23 @@ class Bucket:
         with self._answering(key):
             obstore.put(self._store, key, content)
 
+    def put_file(self, key: str, path: Path) -> None:
+        import obstore
+
+        with self._answering(key):
+            obstore.put(self._store, key, path)
+
+    def create(self, key: str, content: bytes) -> bool:
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        with self._answering(key):
+            try:
+                obstore.put(self._store, key, content, mode="create")
+            except AlreadyExistsError:
+                return False
+        return True
+
     def read(self, key: str) -> bytes:
         return b"".join(self.stream(key))
 
@@ -169,10 +224,14 @@ class Bucket:
 
         try:
             yield
-        except FileNotFoundError as error:
-            raise _missing(key, self.address) from error
-        except NotFoundError as error:
-            raise _missing(key, self.address) from error
+        except (FileNotFoundError, NotFoundError) as error:
+            if "NoSuchBucket" not in str(error):
+                raise _missing(key, self.address) from error
+            raise SourceError(
+                "object storage did not answer as it should: there is no such bucket",
+                where=self.address,
+                next="make the bucket, or correct its name in shop.toml",
+            ) from error
         except (BaseError, ValueError, PermissionError) as error:
             raise SourceError(
                 f"object storage did not answer as it should: {str(error).splitlines()[0][:200]}",

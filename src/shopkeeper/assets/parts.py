@@ -26,10 +26,11 @@ class Rows:
     files: tuple[DataFile, ...]
     columns: Mapping[str, str]  # name -> type, the version's
     only: tuple[str, ...] | None = None  # columns that may be read; None: all
+    address: str = ""  # of the table in object storage; "": it lies at `root`
 
     def scan(self) -> pl.LazyFrame:
         """The rows, lazily. NotReady: a file is missing or cut off."""
-        store = TableStore(self.root, self.name)
+        store = TableStore(self.root, self.name, self.address)
         paths = [store.sound(file) for file in self.files]
         schema = schema_from(self.columns)
         wanted = list(self.columns if self.only is None else self.only)
@@ -61,6 +62,7 @@ class Place:
     root: Path
     name: str
     grades: Mapping[str, Grade] | None = None  # of its columns, where they are to be profiled
+    address: str = ""  # of the table in object storage; "": it lies at `root`
 
     def write(self, frame: pl.DataFrame, bucket: int, *, synced: bool = False) -> Part:
         """Write rows of one bucket as a data file named by the digest of its bytes.
@@ -69,7 +71,7 @@ class Place:
             synced: force them to disk here; of what is written on another machine, only that one can.
         """
         frame = signed(frame)
-        store = TableStore(self.root, self.name)
+        store = TableStore(self.root, self.name, self.address)
         files = (store.write_file(frame, bucket),) if frame.height else ()
         if synced:
             store.sync(files)

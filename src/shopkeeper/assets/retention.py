@@ -9,17 +9,18 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from shopkeeper.assets import durable
+from shopkeeper.assets import durable, mirror
 from shopkeeper.assets import schema as tables
 from shopkeeper.assets.branches import on_main
 from shopkeeper.assets.catalog import Version, now, upsert
 from shopkeeper.assets.lake import DataFile, schema_from
+from shopkeeper.assets.objects import opened
 from shopkeeper.errors import InputError
 
 if TYPE_CHECKING:
@@ -188,8 +189,7 @@ def vacuum(assets: "Assets", grace: timedelta, dry_run: bool) -> dict[str, Any]:
     """See `Assets.vacuum`. All that goes is known before the first file goes."""
     on_main(assets)
     if dry_run:
-        found = _waste(assets, grace)
-        return _told(assets, found, dry_run)
+        return _told(assets, _waste(assets, grace), dry_run)
     with assets.alone("vacuum", {"grace_seconds": grace.total_seconds()}) as run:
         _settle_heads(assets)
         found = _waste(assets, grace)
@@ -201,7 +201,7 @@ def vacuum(assets: "Assets", grace: timedelta, dry_run: bool) -> dict[str, Any]:
                 os.replace(path, away)
                 shutil.rmtree(away)
             else:
-                path.unlink()
+                _delete(assets, path)
         with assets.catalog.write() as connection:
             for path in found:
                 merged = tables.merged_files
@@ -211,15 +211,23 @@ def vacuum(assets: "Assets", grace: timedelta, dry_run: bool) -> dict[str, Any]:
     return told
 
 
-def _told(assets: "Assets", found: list[Path], dry_run: bool) -> dict[str, Any]:
+def _told(assets: "Assets", found: Mapping[Path, int], dry_run: bool) -> dict[str, Any]:
     paths = [path.relative_to(assets.root).as_posix() for path in found]
-    return {"dry_run": dry_run, "files": paths, "bytes": sum(_size(path) for path in found)}
+    return {"dry_run": dry_run, "files": paths, "bytes": sum(found.values())}
 
 
 def _size(path: Path) -> int:
     if path.is_dir():
         return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
     return path.stat().st_size
+
+
+def _delete(assets: "Assets", path: Path) -> None:
+    """Delete a file below store/, and the one in the bucket that it is a copy of."""
+    lake = assets.root / "lake"
+    if assets.lake and path.is_relative_to(lake) and path.suffix == ".parquet":
+        opened(assets.lake).delete(path.relative_to(lake).as_posix())
+    path.unlink(missing_ok=True)
 
 
 def _asset(path: Path) -> str:
@@ -241,8 +249,9 @@ def _settle_heads(assets: "Assets") -> None:
             store.commit(files, schema_from(version.schema), version.number, about, known)
 
 
-def _waste(assets: "Assets", grace: timedelta) -> list[Path]:
-    """Files of the lake and folders of files that nothing needs, and has not needed for `grace`."""
+def _waste(assets: "Assets", grace: timedelta) -> dict[Path, int]:
+    """{path: bytes} of what nothing needs, and has not needed for `grace`: files of the lake (of one in
+    a bucket, where their copies would be) and folders of files."""
     cutoff = (datetime.now(UTC) - grace).isoformat(timespec="microseconds")
     old = time.time() - grace.total_seconds()
     needed: set[Path] = set()
@@ -270,4 +279,13 @@ def _waste(assets: "Assets", grace: timedelta) -> list[Path]:
         *(p for p in assets.root.glob("files/*/*/*") if not p.relative_to(assets.root / "files").parts[0].startswith(".")),
         *assets.root.glob("files/.*"),
     ]  # fmt: skip
-    return sorted(path for path in found if path not in needed and path.stat().st_mtime <= old)
+    waste = {
+        path: _size(path) for path in found if path not in needed and path.stat().st_mtime <= old
+    }
+    for entry in opened(assets.lake).list() if assets.lake else ():
+        place = assets.root / "lake" / entry.key
+        if mirror.is_data(entry.key) and place not in needed:
+            waste.pop(place, None)  # a copy may be older than what it is a copy of
+            if entry.modified.timestamp() <= old:
+                waste[place] = entry.size
+    return dict(sorted(waste.items()))

@@ -34,6 +34,7 @@ from shopkeeper.assets import (
     diff,
     durable,
     lineage,
+    mirror,
     openlineage,
     profile,
     retention,
@@ -64,11 +65,21 @@ class Assets:
         buckets: int = 16,
         branch: str | None = None,
         catalog: str | None = None,
+        lake: str = "",
+        copies: int = 50 << 30,
     ) -> None:
-        """`catalog` is the URL of a PostgreSQL database; without one the catalogue is a file."""
+        """Open, or begin, the assets of a workspace.
+
+        Args:
+            catalog: URL of a PostgreSQL database; without one the catalogue is a file.
+            lake: address of a bucket where tables lie; without one they lie in the workspace.
+            copies: bytes of copies of its files that are kept in the workspace.
+        """
         self.root = folder / "store"
         self.buckets = buckets
         self.catalog = Catalog(self.root / "catalog.db", branch, catalog)
+        self.lake, self.copies = lake.rstrip("/"), copies
+        mirror.begin(self.root / "lake", self.lake, self._workspace)
         self.teller = openlineage.Teller()  # whom runs are told to: nobody, unless shop.toml says
         self.reads = Reads(self.catalog)
 
@@ -150,7 +161,7 @@ class Assets:
 
     def _rows(self, version: Version, files: Sequence[DataFile]) -> Rows:
         store = self._store(version.asset)
-        return Rows(store.root, store.name, tuple(files), version.schema)
+        return Rows(store.root, store.name, tuple(files), version.schema, address=store.address)
 
     def _open_files(self, version: Version, files: Sequence[DataFile]) -> pl.LazyFrame:
         """The rows of some files of a version; whoever asks has checked who reads and why."""
@@ -295,7 +306,12 @@ class Assets:
         """
         opened = branches.identify(self.catalog, name)
         assets = Assets(
-            self.root.parent, buckets=self.buckets, branch=opened, catalog=self.catalog.url
+            self.root.parent,
+            buckets=self.buckets,
+            branch=opened,
+            catalog=self.catalog.url,
+            lake=self.lake,
+            copies=self.copies,
         )
         try:
             yield assets
@@ -396,7 +412,7 @@ class Assets:
     def alone(self, step: str, parameters: Mapping[str, Any]) -> Iterator["Run"]:
         """As `run`, while no run is at work. Conflict: one is."""
         run = Run(self, step, (), dict(parameters), "", OWNER, Purpose.OPERATE)
-        with durable.lock(self.root / ".runs.lock", wait=False, holder="a run"), run.recorded():
+        with self.lock("runs", wait=False, holder="a run"), run.recorded():
             yield run
 
     def run_key(
@@ -443,13 +459,29 @@ class Assets:
             run.restore(old)
         return self.current(name)
 
+    def _workspace(self) -> str:
+        """The id of this workspace, the same for all its life."""
+        return str(self.catalog.fix("workspace", uuid4().hex))
+
     def writing(self) -> AbstractContextManager[None]:
         """Held by all who write data files, so that `vacuum` does not take those for waste."""
-        return durable.lock(self.root / ".runs.lock", wait=True, shared=True)
+        return self.lock("runs", wait=True, shared=True)
 
     def committing(self) -> AbstractContextManager[None]:
         """Held by the one who changes what is current."""
-        return durable.lock(self.root / ".commit.lock", wait=True)
+        return self.lock("commit", wait=True)
+
+    @contextmanager
+    def lock(
+        self, name: str, *, wait: bool, holder: str = "another process", shared: bool = False
+    ) -> Iterator[None]:
+        """As `durable.lock`, on every machine where the catalogue is one that several share."""
+        path = self.root / f".{name}.lock"
+        with (
+            durable.lock(path, wait=wait, holder=holder, shared=shared),
+            self.catalog.lock(name, wait=wait, holder=holder, shared=shared),
+        ):
+            yield
 
     def known_delta_version(self, name: str) -> int:
         """The Delta version of main's current state, which is on disk for certain; -1: none."""
@@ -459,7 +491,8 @@ class Assets:
 
     def _store(self, name: str) -> TableStore:
         layer, _, rest = name.partition(".")
-        return TableStore(self.root / "lake" / layer / rest, name)
+        address = f"{self.lake}/{layer}/{rest}" if self.lake else ""
+        return TableStore(self.root / "lake" / layer / rest, name, address)
 
     def _files_folder(self, name: str, digest: str) -> Path:
         layer, _, rest = name.partition(".")
@@ -492,7 +525,7 @@ class TableWriter:
     @property
     def place(self) -> Place:
         """Where a worker writes what `take` then takes."""
-        return Place(self.store.root, self.name, self.grades)
+        return Place(self.store.root, self.name, self.grades, self.store.address)
 
     @property
     def rows(self) -> int:
@@ -647,7 +680,9 @@ class Run:
         assert writer.schema is not None
         files = [*self._kept(writer, self.assets.catalog.current(name)), *writer.files]
         columns = {column: str(kind) for column, kind in writer.schema.items()}
-        return Rows(writer.store.root, name, tuple(files), columns).scan()
+        return Rows(
+            writer.store.root, name, tuple(files), columns, address=writer.store.address
+        ).scan()
 
     def table(self, name: str, mode: Mode = "replace", **about: Any) -> TableWriter:
         """The writer of an output table.
@@ -854,6 +889,8 @@ class Run:
                     connection, self.assets.catalog, self.id, self.step, self._inputs, wrote
                 )
         self.made = [version for version, _, is_new in new if is_new]
+        if self.assets.lake:
+            mirror.trim(self.assets.root / "lake", self.assets.copies)
 
     def fail(self, error: BaseException) -> None:
         for made in self._folders.values():

@@ -13,6 +13,7 @@ from typing import Any
 from shopkeeper.assets import durable
 from shopkeeper.assets.catalog import Version
 from shopkeeper.assets.lake import DataFile
+from shopkeeper.assets.mirror import Mirror, digest_of
 from shopkeeper.assets.schema import SCHEMA_VERSION
 from shopkeeper.assets.store import Assets, _folder_digest
 
@@ -76,6 +77,10 @@ def _files(assets: Assets, version: Version, whole: bool) -> list[tuple[Path, in
     """The files of a version: (path, bytes, what is wrong with it)."""
     if version.is_table:
         store = assets._store(version.asset)
+        if store.mirror is not None:
+            there = store.mirror.sizes()
+            files = assets._data_files(version)
+            return [_in_bucket(store.mirror, f, there.get(f.path), whole) for f in files]
         return [_data_file(store.root, f, whole) for f in assets._data_files(version)]
     home = assets._files_folder(version.asset, version.digest)
     if not home.is_dir():
@@ -100,6 +105,20 @@ def _data_file(root: Path, file: DataFile, whole: bool) -> tuple[Path, int, str]
     if whole:
         with path.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
-        if not digest.startswith(file.digest.rpartition("-")[2]):
+        if not digest.startswith(digest_of(file.path)):
             return path, size, "its content is not what was written"
+    return path, size, ""
+
+
+def _in_bucket(
+    mirror: Mirror, file: DataFile, size: int | None, whole: bool
+) -> tuple[Path, int, str]:
+    """As `_data_file`, of a table in object storage; `size` is what it has there."""
+    path = mirror.root / file.path
+    if size is None:
+        return path, 0, "it is missing in the bucket"
+    if size != file.size:
+        return path, size, f"it has {size:,} bytes in the bucket, wanted {file.size:,}"
+    if whole and not mirror.right(file.path):
+        return path, size, "its content in the bucket is not what was written"
     return path, size, ""

@@ -21,6 +21,7 @@ from shopkeeper.cli import (
     clients,
     contracts,
     identity,
+    lake,
     lineage,
     loop,
     quality,
@@ -44,6 +45,7 @@ GROUPS = (
     clients,
     backup,
     identity,
+    lake,
     lineage,
     value,
 )
