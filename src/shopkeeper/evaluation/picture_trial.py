@@ -18,7 +18,6 @@ import polars as pl
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
-from shopkeeper.assets.store import Run
 from shopkeeper.engine.steps import Context
 from shopkeeper.errors import InputError
 from shopkeeper.evaluation.picture_benchmark import alike
@@ -53,7 +52,8 @@ def learn_pictures(context: Context) -> None:
     encoder = ImageEncoder.configured(settings.training.model_dump(), context.folder)
     scratch = context.assets.root / "checkpoints" / "image_encoder"
     scratch.mkdir(parents=True, exist_ok=True)
-    rows, pixels, unread = _looked_at(run, items.vocabulary, scratch, encoder.config.kept)
+    named = run.scan("clean.images", columns=["item_id", "file_path", "content"])
+    rows, pixels, unread = look_at(named, items.vocabulary, scratch, encoder.config.kept)
     if not len(rows):
         raise InputError(
             "no picture belongs to an item that is known",
@@ -138,15 +138,14 @@ def company(sequences: Sequences, items: int) -> Floats:
     return np.asarray(directed, dtype=np.float32)
 
 
-def _looked_at(
-    run: Run, vocabulary: Vocabulary, scratch: Path, side: int
+def look_at(
+    images: pl.LazyFrame, vocabulary: Vocabulary, scratch: Path, side: int
 ) -> tuple[Ints, Pixels, int]:
-    """(rows of the P items with a picture, (P, side, side, 3) on disk, pictures that did not open).
+    """(rows of the P items of `images` that have one, (P, side, side, 3) on disk, how many did not open).
 
     Of several pictures of an item the last by file name is taken: the one that pages show.
     """
-    named = run.scan("clean.images", columns=["item_id", "file_path", "content"])
-    newest = named.group_by("item_id").agg(pl.col("file_path").max()).collect()
+    newest = images.group_by("item_id").agg(pl.col("file_path").max()).collect()
     rows = {
         path: vocabulary.index[item]
         for item, path in newest.iter_rows()
@@ -160,7 +159,7 @@ def _looked_at(
     place = {path: at for at, path in enumerate(paths)}
     for start in range(0, len(paths), READ):
         some = paths[start : start + READ]
-        read = named.filter(pl.col("file_path").is_in(some)).collect()
+        read = images.filter(pl.col("file_path").is_in(some)).collect()
         for path, content in read.select("file_path", "content").iter_rows():
             try:
                 found[place[path]] = square(content, side)
