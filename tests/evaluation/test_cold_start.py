@@ -64,6 +64,13 @@ def test_new_items_are_ranked_among_each_other_and_among_all() -> None:
     assert found["all HR@10"] == 0.0  # ten known ones fill the list
 
 
+def test_what_knows_nothing_of_new_items_finds_what_chance_does() -> None:
+    cut = take_out(_walks(400, 8, 100), 100, share=0.4, seed=1)
+    found = score_new(lambda some: np.zeros((len(some), 100), dtype=np.float32), cut)
+    assert cut.new.sum() == 40
+    assert found["new HR@10"] == pytest.approx(found["chance HR@10"], abs=0.05)
+
+
 def test_too_few_items_are_refused() -> None:
     with pytest.raises(InputError, match="too few"):
         take_out(pack(["a"], [3], [0, 1, 2]), 3)
