@@ -35,7 +35,7 @@ RULES = (
 )  # members where none are named or trained
 STEPS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # weights tried of one member
 ROUNDS = 3
-POOL = 200  # best items of each member that the search looks at
+POOL = 100  # best items of each member that the search looks at
 CELLS = 8_000_000  # of a score matrix held at a time
 FORMS = ("log", "linear")
 SMALLEST = 1e-12  # a probability below this counts as this
@@ -44,7 +44,7 @@ SMALLEST = 1e-12  # a probability below this counts as this
 @dataclass(frozen=True)
 class Config:
     members: tuple[str, ...] = ()  # names of models; none: all that the shop trains
-    examples: int = 3000  # of the validation, that weights are chosen on
+    examples: int = 2000  # of the validation, that weights are chosen on
     # what validation chose; a fit that is given these repeats it and chooses nothing
     form: str = ""  # log or linear
     weights: tuple[float, ...] = ()  # of `members`, in their order
@@ -320,7 +320,9 @@ class Ensemble:
 class _Pool:
     """What the search looks at: of each example the best items of every member, and its targets."""
 
-    likely: list[Floats]  # of each member: (E, P) probabilities, 0 where there is no item
+    likely: list[Floats]  # of each member: (E, P) probabilities
+    logs: list[Floats]  # their logarithms
+    none: npt.NDArray[np.bool_]  # (E, P) no item, or one that is no candidate
     places: Ints  # (T,) where each target stands in its example's row
     owner: Ints  # (T,) its example
     lengths: Ints  # (E,) targets
@@ -360,30 +362,37 @@ class _Pool:
                 there = np.take_along_axis(likely, np.maximum(chosen, 0), axis=1)
                 own.append(np.where(chosen >= 0, there, np.float32(0.0)))
         owner = np.repeat(np.arange(len(histories)), lengths)
-        return cls([np.concatenate(own) for own in kept], places, owner, lengths, data.primary)
+        whole = [np.concatenate(own) for own in kept]
+        none = whole[0] == 0.0
+        logs = [np.log(np.maximum(one, SMALLEST)) for one in whole]
+        return cls(whole, logs, none, places, owner, lengths, data.primary)
 
     def reached(self, form: str, chosen: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """(E,) the primary metric of each example under these weights."""
-        pooled = np.zeros_like(self.likely[0])
-        for weight, likely in zip(chosen, self.likely, strict=True):
-            if weight and form == "log":
-                pooled += np.float32(weight) * np.log(np.maximum(likely, SMALLEST**2))
-            elif weight:
-                pooled += np.float32(weight) * likely
-        none = self.likely[0] == 0.0  # no item, or one that is no candidate
-        pooled[none] = -np.inf
+        told = self.logs if form == "log" else self.likely
+        pooled = np.zeros_like(told[0])
+        for weight, one in zip(chosen, told, strict=True):
+            if weight:
+                pooled += np.float32(weight) * one
+        pooled[self.none] = -np.inf
         own = pooled[self.owner, self.places]
-        rank = (pooled[self.owner] >= own[:, None]).sum(axis=1).astype(np.float64)  # ties: against
-        rank[np.isneginf(own)] = np.inf
-        return _metric(self.primary, rank, self.owner, self.lengths)
+        name, depth = _named(self.primary)
+        best = -np.partition(-pooled, min(depth, pooled.shape[1] - 1), axis=1)[:, : depth + 1]
+        rank = (best[self.owner] >= own[:, None]).sum(axis=1).astype(np.float64)  # ties: against
+        rank[np.isneginf(own) | (rank > depth)] = np.inf
+        return _metric(name, depth, rank, self.owner, self.lengths)
+
+
+def _named(primary: str) -> tuple[str, int]:
+    """ "NDCG@10" -> ("NDCG", 10)."""
+    name, _, k = primary.partition("@")
+    return name, int(k) if k.isdigit() else 10
 
 
 def _metric(
-    primary: str, rank: npt.NDArray[np.float64], owner: Ints, lengths: Ints
+    name: str, depth: int, rank: npt.NDArray[np.float64], owner: Ints, lengths: Ints
 ) -> npt.NDArray[np.float64]:
-    """(E,) NDCG@K, MRR@K or HR@K from the targets' ranks; another `primary` counts as NDCG."""
-    name, _, k = primary.partition("@")
-    depth = int(k) if k.isdigit() else 10
+    """(E,) NDCG@K, MRR@K or HR@K from the targets' ranks; another metric counts as NDCG."""
     out = np.zeros(len(lengths))
     if name in ("MRR", "HR"):
         best = np.full(len(lengths), np.inf)

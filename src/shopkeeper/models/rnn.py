@@ -68,9 +68,11 @@ class Network(SequenceNetwork):
         states = []
         with torch.autocast(x.device.type, enabled=False):
             for start, users, length in tokens.groups:  # one length at a time: no padding
-                block = x[start : start + users * length].float().view(users, length, -1)
+                block = (
+                    x[start : start + users * length].float().view(users, length, self.config.dim)
+                )
                 carried, _ = self.cells(block)  # (B, L, H)
-                states.append(carried.reshape(users * length, -1))
+                states.append(carried.reshape(users * length, self.config.hidden))
         return self.last_norm(x + self.drop(self.out(torch.cat(states))))  # type: ignore[no-any-return]
 
     def more_loss(self, states: Tensor, source: EventSource, following: Tensor) -> Tensor | float:

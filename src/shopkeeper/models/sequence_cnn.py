@@ -46,9 +46,7 @@ class Convolution(nn.Module):
         out = x * self.filters[0] + self.bias
         for step in range(1, len(self.filters)):
             back = step * self.apart
-            if back >= len(x):
-                break
-            earlier = F.pad(x[:-back], (0, 0, back, 0))  # row t holds row t - back
+            earlier = F.pad(x, (0, 0, back, 0))[: x.shape[0]]  # row t holds row t - back
             out = out + earlier * self.filters[step] * (place >= back)[:, None]
         return out
 
@@ -94,5 +92,8 @@ class SequenceCnn(SequenceModel):
 
 def _places(groups: list[Group], device: torch.device) -> Tensor:
     """(T,) int64: the place of each token within its own history."""
-    parts = [torch.arange(length, device=device).repeat(users) for _, users, length in groups]
+    parts = [
+        torch.arange(length, device=device).expand(users, length).reshape(-1)
+        for _, users, length in groups
+    ]
     return torch.cat(parts)

@@ -29,6 +29,7 @@ from shopkeeper.features.items import ItemTable
 from shopkeeper.features.sequences import Floats, Sequences, Vocabulary
 from shopkeeper.models import calibration, weights
 from shopkeeper.models.calibration import Calibration
+from shopkeeper.models.export import Inputs, Runner, Traced
 from shopkeeper.models.neighbours import UNSEEN, Nearby, recent_weights, similarity
 from shopkeeper.models.options import configure
 from shopkeeper.models.protocol import TrainingData
@@ -176,6 +177,7 @@ class SequenceModel:
         self.local_weight = 0.0
         self.network: SequenceNetwork | None = None
         self._fixed_table: Tensor | None = None  # network.table() of weights that no longer change
+        self.runner: Runner | None = None  # an exported graph that computes in the network's place
         self.device = torch.device("cpu")
 
     def fit(self, data: TrainingData) -> None:
@@ -333,11 +335,15 @@ class SequenceModel:
     def _scores(self, histories: Sequences) -> Floats:
         network = _trained(self.network)
         out = np.repeat(np.log(self.shares)[None, :], len(histories), axis=0)
-        newest, users = self.newest_states(histories)
+        if self.runner is not None:
+            found, users = self._run(self.runner, histories)
+        else:
+            newest, users = self.newest_states(histories)
+            table = network.table() if self._fixed_table is None else self._fixed_table
+            found = newest @ table.T + network.bias
         if len(users) == 0:
             return out
-        table = network.table() if self._fixed_table is None else self._fixed_table
-        logits = torch.log_softmax(newest @ table.T + network.bias, dim=1).cpu().numpy()
+        logits = torch.log_softmax(found, dim=1).cpu().numpy()
         if self.local_weight:
             asked = recent_weights(
                 histories.take(users).last(self.config.max_length), len(self.shares), Nearby()
@@ -347,6 +353,56 @@ class SequenceModel:
             logits += np.float32(self.local_weight) * np.log(near, out=near)
         out[users] = logits
         return out
+
+    def traced(self) -> Traced:
+        """The network as it is now, for models/export.py."""
+        network = _trained(self.network)
+        network.eval()
+        with torch.no_grad():
+            module = _Newest(network, network.table().detach().clone())
+        users, length = ("users", 1, 65_536), ("length", 2, self.config.max_length)
+        example = {
+            "items": torch.zeros(3, 7, dtype=torch.int64),
+            "kinds": torch.zeros(3, 7, dtype=torch.int64),
+            "dwell": torch.zeros(3, 7),
+            "gaps": torch.zeros(3, 7, dtype=torch.int64),
+            "newest": torch.zeros(3, dtype=torch.int64),
+        }
+        moving = {name: {0: users, 1: length} for name in example}
+        return Traced(module.eval(), example, moving | {"newest": {0: users}}, network.bias)
+
+    def feeds(self, histories: Sequences) -> list[Inputs]:
+        """The histories that have events as inputs of the graph, those of one length together.
+
+        A single event is followed by a copy of itself, which `newest` does not look at.
+        """
+        return [inputs for inputs, _ in self._feeds(histories)]
+
+    def _feeds(self, histories: Sequences) -> Iterator[tuple[Inputs, npt.NDArray[np.int64]]]:
+        recent = histories.last(self.config.max_length)
+        gaps = np.minimum(recent.gaps, GAP_STEPS - 1).astype(np.int64)
+        for length in np.unique(recent.lengths[recent.lengths > 0]):
+            users = np.flatnonzero(recent.lengths == length)
+            places = np.minimum(np.arange(max(int(length), 2)), length - 1)
+            at = recent.offsets[:-1][users][:, None] + places
+            yield (
+                {
+                    "items": recent.items[at].astype(np.int64),
+                    "kinds": recent.kinds[at].astype(np.int64),
+                    "dwell": recent.dwell[at],
+                    "gaps": gaps[at],
+                    "newest": np.full(len(users), length - 1, dtype=np.int64),
+                },
+                users,
+            )
+
+    def _run(self, runner: Runner, histories: Sequences) -> tuple[Tensor, npt.NDArray[np.int64]]:
+        """((F, M) logits, (F,) rows of `histories` that have events) by an exported graph."""
+        made = [(runner(inputs), users) for inputs, users in self._feeds(histories)]
+        if not made:
+            return torch.zeros(0, len(self.shares)), np.zeros(0, dtype=np.int64)
+        logits = np.concatenate([one for one, _ in made])
+        return torch.from_numpy(logits), np.concatenate([users for _, users in made])
 
     def predict(self, histories: Sequences, items: npt.NDArray[np.int32]) -> Floats:
         out = np.empty(len(items), dtype=np.float32)
@@ -394,6 +450,32 @@ class SequenceModel:
         with torch.inference_mode():
             model._fixed_table = model.network.table()
         return model
+
+
+class _Newest(nn.Module):
+    """(B, L) events -> (B, D) state of each history's event at `newest`; for export."""
+
+    table: Tensor
+
+    def __init__(self, network: SequenceNetwork, table: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("table", table)
+
+    def forward(
+        self, items: Tensor, kinds: Tensor, dwell: Tensor, gaps: Tensor, newest: Tensor
+    ) -> Tensor:
+        users, length = items.shape
+        tokens = Tokens(
+            items.reshape(-1),
+            kinds.reshape(-1),
+            dwell.reshape(-1),
+            gaps.reshape(-1),
+            [Group(0, users, length)],
+        )
+        states = self.network(tokens, self.table)
+        block: Tensor = states.view(users, length, self.network.config.dim)
+        return block[torch.arange(users, device=items.device), newest]
 
 
 class EventSource:
