@@ -55,7 +55,10 @@ def circle() -> Callable[..., TrainingData]:
                     name: {"batch_tokens": 60, "learning_rate": 0.02}
                     for name in ("transformer", "rnn", "sequence_cnn", "image_cnn", "fusion")
                 }
-                | {"gcn": {"batch_users": 16, "learning_rate": 0.05}},
+                | {
+                    name: {"batch_users": 16, "learning_rate": 0.05}
+                    for name in ("gcn", "gat", "gtn")
+                },
             },
         )
 

@@ -208,6 +208,7 @@ def validator(
     examples: Examples,
     *,
     exclude_seen: bool,
+    exclude_kinds: Sequence[int] = (),
     sample_size: int = VALIDATION_EXAMPLES,
     seed: int = 0,
     k: int = 10,
@@ -219,7 +220,10 @@ def validator(
     asked = sample(examples, sample_size, seed)
 
     def validate(model: Model) -> dict[str, float]:
-        found = measure(model.scores, asked, (k,), exclude_seen=exclude_seen, groups=False)
+        found = measure(
+            model.scores, asked, (k,), exclude_seen=exclude_seen, exclude_kinds=exclude_kinds,
+            groups=False,
+        )  # fmt: skip
         keys = (*(f"{name}@{k}" for name in VALIDATED), *TOP_ONE)
         return {key: found.metrics[key] for key in keys}
 

@@ -103,6 +103,7 @@ def measure(
     ks: Sequence[int] = KS,
     *,
     exclude_seen: bool,
+    exclude_kinds: Sequence[int] = (),
     counts: npt.ArrayLike | None = None,
     items: ItemTable | None = None,
     groups: bool = True,
@@ -116,6 +117,7 @@ def measure(
         ks: list lengths, each >= 1.
         exclude_seen: True scores the items of the history -inf first, as the papers do (a target
             among them is then a miss). False for shops where people buy the same again.
+        exclude_kinds: score -inf what the history has by these kinds of behaviour (codes) alone.
         counts: (M,) training events of each item; without it no novelty and no item groups.
         items: their tags; without it (or without tags) no diversity.
         groups: False skips the groups.
@@ -137,7 +139,7 @@ def measure(
         end = min(at + step, len(examples))
         flat = slice(int(examples.target_offsets[at]), int(examples.target_offsets[end]))
         histories = examples.histories.take(np.arange(at, end))
-        scores = _scores(score, histories, at, exclude_seen)
+        scores = _scores(score, histories, at, exclude_seen, exclude_kinds)
         catalogue = scores.shape[1]
         targets = examples.target_items[flat]
         if len(targets) and int(targets.max()) >= catalogue:
@@ -232,7 +234,9 @@ def _check(examples: Examples, ks: tuple[int, ...]) -> None:
         raise InputError("a target stands twice in one example; targets are a set")
 
 
-def _scores(score: Score, histories: Sequences, at: int, exclude_seen: bool) -> Floats:
+def _scores(
+    score: Score, histories: Sequences, at: int, exclude_seen: bool, kinds: Sequence[int]
+) -> Floats:
     """(B, M) scores of one chunk, seen items at -inf where they are excluded."""
     scores = np.asarray(score(histories), dtype=np.float32)
     if scores.ndim != 2 or len(scores) != len(histories):
@@ -242,10 +246,11 @@ def _scores(score: Score, histories: Sequences, at: int, exclude_seen: bool) -> 
         raise InputError(
             f"the model scored NaN for example {at + int(np.argmax(wrong))}; a score is a number or -inf"
         )
-    if exclude_seen and len(histories.items):
+    if (exclude_seen or kinds) and len(histories.items):
         scores = np.array(scores)
         rows = np.repeat(np.arange(len(histories)), histories.lengths)
-        scores[rows, histories.items] = -np.inf
+        out = np.isin(histories.kinds, kinds) | exclude_seen
+        scores[rows[out], histories.items[out]] = -np.inf
     return scores
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from shopkeeper.features.items import ItemTable
 from shopkeeper.features.sequences import Examples, Floats, Sequences
+from shopkeeper.features.ties import Ties
 
 # called with (done, total, text) as work goes on; the CLI draws a bar, tests pass nothing
 Progress = Callable[[float, float, str], None]
@@ -38,12 +39,14 @@ class TrainingData:
     settings: dict[str, Any] = field(default_factory=dict)  # the [training] section of shop.toml
     validate: Validate | None = None  # None: no early stopping, fit for `max_epochs`
     primary: str = "NDCG@10"
-    checkpoint: Path | None = None  # folder for resumable checkpoints; None: keep none
     # what `validate` asks, for models that choose more than an epoch; nothing of it may be learned
     validation: Examples | None = None
     exclude_seen: bool = True  # whether what a history has is no candidate there
     members: Mapping[str, Callable[[], "Model"]] = field(default_factory=dict)  # fitted, by name
+    teacher: "Model | None" = None  # of the same kind, larger: what it says is learned from as well
+    checkpoint: Path | None = None  # folder for resumable checkpoints; None: keep none
     progress: Progress = no_progress
+    ties: Ties | None = None  # who follows whom, where the shop tells; the graph models read it
 
 
 @runtime_checkable

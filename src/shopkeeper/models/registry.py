@@ -13,7 +13,9 @@ from shopkeeper.errors import InputError, NotFound, NotReady
 from shopkeeper.models.ease import Ease
 from shopkeeper.models.ensemble import Ensemble
 from shopkeeper.models.fusion import Fusion
+from shopkeeper.models.gat import Gat
 from shopkeeper.models.gcn import Gcn
+from shopkeeper.models.gtn import Gtn
 from shopkeeper.models.image_cnn import ImageCnn
 from shopkeeper.models.item_knn import ItemKnn
 from shopkeeper.models.popularity import Popularity
@@ -34,6 +36,8 @@ MODELS: dict[str, type[Model]] = {
         Rnn,
         SequenceCnn,
         Gcn,
+        Gat,
+        Gtn,
         ImageCnn,
         Fusion,
         Ensemble,
