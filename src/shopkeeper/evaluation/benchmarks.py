@@ -12,10 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from shopkeeper.errors import NotFound
 from shopkeeper.evaluation import graph_files, sequence_files, session_files
 from shopkeeper.evaluation.leaderboard import validator
-from shopkeeper.evaluation.metrics import measure
+from shopkeeper.evaluation.metrics import Evaluation, measure
 from shopkeeper.features.items import ItemTable
 from shopkeeper.features.sequences import Examples, Sequences
 from shopkeeper.models import registry
