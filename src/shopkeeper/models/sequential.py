@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from shopkeeper.errors import InputError
 from shopkeeper.features.items import ItemTable
 from shopkeeper.features.sequences import Floats, Sequences, Vocabulary
 from shopkeeper.models import calibration, weights
@@ -42,6 +43,7 @@ from shopkeeper.words import KIND_CODES
 
 GAP_STEPS = 20  # of log(1 + seconds): 20 is fifteen years
 SCORE_ROWS = 512  # histories scored at a time
+TAUGHT = 256  # places of a batch at which a teacher is asked
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,8 @@ class SequenceModel:
         network = self.network
         shares = torch.from_numpy(self.shares) if items > 50_000 else None
 
+        teacher = _Teacher.of(data.teacher, self.device)
+
         def loss(batch: tuple[Tokens, Tensor], generator: torch.Generator) -> Tensor:
             tokens, following = batch
             targets = source.items[following]
@@ -205,6 +209,8 @@ class SequenceModel:
             with torch.autocast(self.device.type, dtype=torch.bfloat16):
                 states = network(tokens, table).float()
             more = network.more_loss(states, source, following)
+            if teacher is not None:
+                more = more + teacher.loss(tokens, states, table, network.bias, generator)
             if full:
                 return full_softmax(states, table, network.bias, targets) + more
             drawn, log_expected = draw_negatives(items, config.negatives, generator, shares)
@@ -250,6 +256,7 @@ class SequenceModel:
             "calibration": self.calibration.as_dict(),
             "local": blend,
             "parameters": sum(p.numel() for p in network.parameters()),
+            "teacher": None if teacher is None else teacher.told,
             "device": str(self.device),
             "threads": config.learning_threads,
             "seed": data.seed,
@@ -444,12 +451,24 @@ class SequenceModel:
             for k, v in arrays.items()
             if k.startswith("network.")
         }
-        model.network = model.rebuild(state, items_of(state, about["tag_names"]))
-        model.network.load_state_dict(state)
-        model.network.to(model.device).eval()
-        with torch.inference_mode():
-            model._fixed_table = model.network.table()
+        model._take_state(state, about["tag_names"])
         return model
+
+    def take_network(self, state: dict[str, Tensor], other: "SequenceModel") -> None:
+        """Become `other` with the weights `state` of a network that this config describes."""
+        self.shares, self.card = other.shares, other.card
+        self.calibration = other.calibration
+        self.local, self.local_weight = other.local, other.local_weight
+        self.take_back(other.more_about())
+        tag_names = _trained(other.network).tag_table.num_embeddings
+        self._take_state({k: v.detach().clone() for k, v in state.items()}, tag_names)
+
+    def _take_state(self, state: dict[str, Tensor], tag_names: int) -> None:
+        self.network = self.rebuild(state, items_of(state, tag_names))
+        self.network.load_state_dict(state)
+        self.network.to(self.device).eval()
+        with torch.inference_mode():
+            self._fixed_table = self.network.table()
 
 
 class _Newest(nn.Module):
@@ -476,6 +495,42 @@ class _Newest(nn.Module):
         states = self.network(tokens, self.table)
         block: Tensor = states.view(users, length, self.network.config.dim)
         return block[torch.arange(users, device=items.device), newest]
+
+
+class _Teacher:
+    """A larger network of the same kind: at some places of a batch, what it says of all items.
+
+    Source: Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015; at
+    temperature 1, beside the loss of the events themselves.
+    """
+
+    def __init__(self, model: SequenceModel, device: torch.device) -> None:
+        self.network = _trained(model.network).to(device).eval()
+        self.told = {"model": model.name, "dim": model.config.dim}
+        with torch.no_grad():
+            self.table = self.network.table()
+
+    @classmethod
+    def of(cls, model: Any, device: torch.device) -> "_Teacher | None":
+        if model is None:
+            return None
+        if not isinstance(model, SequenceModel):
+            raise InputError(
+                f"{type(model).__name__} cannot teach a model of behaviour sequences",
+                where="distillation",
+            )
+        return cls(model, device)
+
+    def loss(
+        self, tokens: Tokens, states: Tensor, table: Tensor, bias: Tensor, drawn: torch.Generator
+    ) -> Tensor:
+        """() mean cross-entropy, in nats, from the teacher's probabilities to the student's."""
+        places = torch.randperm(len(states), generator=drawn)[:TAUGHT].to(states.device)
+        with torch.no_grad():
+            told = self.network(tokens, self.table)[places]
+            likely = torch.softmax(told @ self.table.T + self.network.bias, dim=1)
+        said = torch.log_softmax(states[places] @ table.T + bias, dim=1)
+        return -(likely * said).sum(dim=1).mean()
 
 
 class EventSource:
