@@ -18,6 +18,7 @@ import numpy.typing as npt
 from shopkeeper.config import Settings
 from shopkeeper.engine.steps import Context
 from shopkeeper.errors import InputError
+from shopkeeper.evaluation.cards import Cost, run_card
 from shopkeeper.evaluation.leaderboard import FLOORS, entry, validator
 from shopkeeper.evaluation.metrics import Evaluation, measure
 from shopkeeper.evaluation.splits import Split, leave_one_out, sample, time_split
@@ -31,6 +32,8 @@ from shopkeeper.models.protocol import Model, TrainingData, rank
 MEASURED = (
     "measured"  # folder of an evaluation: the model that never saw the test, where another serves
 )
+RUN_CARD = "run_card.json"  # file of a model; see cards.py
+FEATURES = ("features.items", "features.sequences")
 LIST_LENGTH = 100  # of the lists kept for fusing
 FUSED_EXAMPLES = 3_000
 
@@ -83,7 +86,7 @@ def run_trial(context: Context, spelling: str) -> None:
     checkpoints = context.assets.root / "checkpoints" / name
     checkpoints.mkdir(parents=True, exist_ok=True)
 
-    started = time.monotonic()
+    started, cost = time.monotonic(), Cost()
     measured = kind()
     known, dated = items_as_of(run, split.test_from)
     past = TrainingData(
@@ -99,7 +102,7 @@ def run_trial(context: Context, spelling: str) -> None:
         progress=context.progress,
     )
     measured.fit(replace(past, members=_members(context, name, served=False, past=past)))
-    seconds = time.monotonic() - started
+    seconds, paid = time.monotonic() - started, cost.told()
     counts = np.bincount(split.train.items, minlength=len(items))
     evaluation = measure(
         measured.scores, test, exclude_seen=seen, counts=counts, items=items,
@@ -132,9 +135,20 @@ def run_trial(context: Context, spelling: str) -> None:
         "card": measured.card,
         "refit_on_everything": served is not measured,
     }
+    told = run_card(
+        name,
+        evaluation=evaluation,
+        card=measured.card,
+        split=split.card(),
+        versions={one: context.assets.current(one).id for one in FEATURES},
+        cost=paid,
+        attributes=dated,
+        refit=served is not measured,
+        seed=settings.training.seed,
+    )
     run.files(
         f"models.{name}",
-        lambda folder: _save_model(served, folder),
+        lambda folder: _save_model(served, folder, told),
         kind="model",
         description=f"{name}, fitted on {'all events' if settings.training.refit else 'the past'}",
         notes={"metrics": evaluation.metrics, "train_seconds": seconds},
@@ -261,8 +275,11 @@ def _lists(model: Model, some: Examples, exclude_seen: bool) -> npt.NDArray[np.i
     return np.concatenate(found)
 
 
-def _save_model(model: Model, folder: Path) -> None:
+def _save_model(model: Model, folder: Path, told: dict[str, Any] | None = None) -> None:
     registry.save(model, folder)
+    if told is not None:
+        text = json.dumps(told, indent=1, ensure_ascii=False, default=str)
+        (folder / RUN_CARD).write_text(text + "\n", encoding="utf-8")
     text = json.dumps(model.card, indent=1, ensure_ascii=False, default=str)
     (folder / "card.json").write_text(text + "\n", encoding="utf-8")
 
