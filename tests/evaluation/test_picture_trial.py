@@ -1,5 +1,6 @@
 """The loop with pictures: looked at once, read by two models, released, searched."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -99,6 +100,11 @@ def test_pictures_are_searched_over_http(pictured: Path, serving: Callable[..., 
         page = running.http.get("/item/i20?lang=en").text
         assert "Looks alike" in page
         assert "Looks alike" not in running.http.get("/item/i01?lang=en").text
+        page = running.http.post("/picture?lang=en", files={"picture": content}).text
+        assert re.findall(r"/images/(i\d+)", page)[0] == "i20"
+        assert running.http.get("/picture?lang=zh").text.count("以图搜图") >= 2
+        large = running.http.post("/picture", files={"picture": b"0" * (9 << 20)})
+        assert large.status_code == 413
 
 
 def test_category_attributes_and_company_are_what_pictures_should_tell() -> None:

@@ -20,6 +20,7 @@ SLOW_SECONDS = 0.5
 FORMS = ("/signin", "/as")  # what anybody may post; nothing checks a key before it is read
 FORM_BYTES = 8 * 1024
 CONSOLE_BYTES = 512 * 1024  # a form of the console may hold a contract
+PICTURE, PICTURE_BYTES = "/picture", 8 * 1024 * 1024  # what looks like it is searched for
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CROSS_ORIGIN = re.compile(r"/v1/(events|recommendations|search|suggest|items/.+)")
 _HEADERS = {
@@ -76,6 +77,8 @@ class Edge:
                 await self._preflight(scope, receive, out, allowed, str(origin))
             elif scope["method"] == "POST" and scope["path"] in FORMS:
                 await self._form(scope, receive, out, FORM_BYTES)
+            elif scope["method"] == "POST" and scope["path"] == PICTURE:
+                await self._form(scope, receive, out, PICTURE_BYTES)
             elif scope["method"] == "POST" and scope["path"].startswith("/console/"):
                 await self._form(scope, receive, out, CONSOLE_BYTES)
             else:

@@ -5,7 +5,7 @@ import secrets
 from typing import Annotated, Any
 from urllib.parse import quote, unquote
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, File, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from shopkeeper.console.filters import parse_filters
@@ -123,6 +123,23 @@ def item(request: Request, item_id: str) -> Response:
             alike=alike,
         )
     )  # fmt: skip
+
+
+@router.get("/picture")
+def picture(request: Request) -> Response:
+    """Where a picture is chosen to search with."""
+    shopper = Shopper(request)
+    return shopper.keep(render(request, "picture.html", shopper=shopper, answer=None))
+
+
+@router.post("/picture")
+def search_picture(request: Request, picture: Annotated[bytes, File()]) -> Response:
+    """What looks like a picture that was sent; it is not kept."""
+    shopper = Shopper(request)
+    service = request.app.state.shop.service
+    found = request.app.state.gauges.answer("looks", lambda: service.search_picture(picture, SHOWN))
+    answer = _shown(request, found)
+    return shopper.keep(render(request, "picture.html", shopper=shopper, answer=answer))
 
 
 @router.get("/cart")
