@@ -38,8 +38,8 @@ def test_only_named_assets_and_columns_are_handed_out(
 ) -> None:
     read: list[str] = []
     columns: list[list[str]] = []
-    scan = assets.scan
-    monkeypatch.setattr(assets, "scan", lambda name, **how: read.append(name) or scan(name, **how))
+    rows = assets.rows
+    monkeypatch.setattr(assets, "rows", lambda name, **how: read.append(name) or rows(name, **how))
     select = pl.LazyFrame.select
 
     def watched(rows: pl.LazyFrame, *named: Any, **more: Any) -> pl.LazyFrame:
@@ -149,6 +149,24 @@ def test_rows_time_and_memory_have_limits_that_are_said(assets: Assets) -> None:
     large = "SELECT range, array_agg(repeat('x', 1000) || range) FROM range(1000000) GROUP BY range"
     with pytest.raises(InputError, match="needs more than 50 MB; group or filter earlier"):
         ask(assets, large, memory_mb=50)
+
+
+def test_what_people_type_is_ended_where_duckdb_does_not_hear_its_own_limits(
+    assets: Assets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def apart(sql: str, **limits: Any) -> Any:
+        return query(assets, sql, by=OWNER, limits=Limits(**limits), apart=True)
+
+    told = apart("SELECT title, count(*) AS n FROM clean.items GROUP BY title ORDER BY title")
+    assert told.frame.height == 2
+    assert told.read == ("clean.items@1",)
+    with pytest.raises(InputError, match=r"line 1, column 8: .*did you mean 'kind'\?"):
+        apart("SELECT kond FROM clean.events")
+    with pytest.raises(InputError, match="needs more than 450 MB; group or filter earlier"):
+        apart("SELECT list_sum(range(300000000))", memory_mb=50, spare_mb=400)
+    monkeypatch.setattr("shopkeeper.analysis.sql.START", 0.5)
+    with pytest.raises(InputError, match=r"took longer than 0\.1 s and was stopped"):
+        apart("SELECT length(repeat('x', 3000000000))", seconds=0.1, spare_mb=8_000)
 
 
 def test_an_answer_too_big_to_go_out_is_refused_before_it_is_copied(assets: Assets) -> None:

@@ -5,11 +5,18 @@
 Tables are assets (`clean.events`) and their versions (`"clean.events@3"`). Only those the query
 names are handed out, only the columns it speaks of, through the one read path. DuckDB itself can
 reach no file, no network, no extension and no setting.
+
+What people type runs in a process of its own (`apart`). DuckDB's memory limit counts what its buffer
+manager holds, not the lists and texts that an expression makes, and an interrupt is heard between
+two pieces of work: `list_sum(range(300000000))` takes 15 GB and a minute under a limit of 1 GB and
+5 s. A process can be watched and ended.
 """
 
 import difflib
 import json
+import pickle
 import re
+import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +28,9 @@ import duckdb
 import polars as pl
 
 from shopkeeper.analysis.arrow import Answered, Lazy
+from shopkeeper.assets.parts import Rows
 from shopkeeper.assets.store import Assets
+from shopkeeper.engine.local import Worker
 from shopkeeper.errors import InputError
 from shopkeeper.governance.access import Principal, check_read
 from shopkeeper.words import Purpose
@@ -29,6 +38,8 @@ from shopkeeper.words import Purpose
 FUNCTIONS = ("range", "generate_series", "unnest")  # in FROM; all others reach beyond assets
 # duckdb types that Polars cannot take from it, or only as something nobody expects
 _AS_TEXT = ("INTERVAL", "JSON", "UUID", "ENUM", "MAP", "UNION", "BIT", "TIME WITH TIME ZONE", '"NULL"')  # fmt: skip
+LOOK = 0.01  # seconds between two looks at the process of a query
+START = 5.0  # seconds it may take to begin, and to end by itself once it was interrupted
 _LATIN = re.compile(r"^(?:[A-Z][A-Za-z]* )+Error: |^INTERRUPT Error: ")
 
 
@@ -39,6 +50,9 @@ class Limits:
     rows: int = 10_000  # of the result; what is beyond is cut, and said
     seconds: float = 60.0
     memory_mb: int = 1024  # DuckDB's own; nothing is written to disk, as personal rows would be
+    spare_mb: int = (
+        1024  # of its process beside that: Python, rows on their way in, lists and texts
+    )
     answer_mb: int = 128  # of the result, which is held several times over on its way out
     threads: int = 2
 
@@ -103,6 +117,31 @@ class Result:
         part.replace(out)
 
 
+@dataclass(frozen=True)
+class Handed:
+    """One asset version as a query may read it, under the name that the query gives it."""
+
+    schema: str
+    table: str
+    rows: Rows | pl.LazyFrame
+    columns: tuple[str, ...]  # those that it may read
+
+    def lazy(self) -> pl.LazyFrame:
+        rows = self.rows.scan() if isinstance(self.rows, Rows) else self.rows
+        return rows.select(self.columns)
+
+
+@dataclass(frozen=True)
+class Question:
+    """All that a process needs to answer a query."""
+
+    sql: str
+    limits: Limits
+    timezone: str
+    handed: tuple[Handed, ...]
+    columns: frozenset[str]  # of all that is named, to tell the nearest of a wrong one
+
+
 def query(
     assets: Assets,
     sql: str,
@@ -111,11 +150,14 @@ def query(
     limits: Limits | None = None,
     timezone: str = "UTC",
     instead: Mapping[str, pl.LazyFrame] | None = None,
+    apart: bool = False,
 ) -> Result:
     """Run one SELECT.
 
     Args:
         instead: asset -> rows that stand for its current version: what a run is about to commit.
+        apart: in a process of its own, which is ended where it takes more time or memory than
+            `limits` allow, whatever it is at. It costs some 0.3 s of CPU; `instead` does not go with it.
         timezone: the shop's, in which `date_trunc`, `::date` and the like cut instants.
     Raises:
         InputError: no single SELECT, an unknown table or column, a mistake (with its place), or more
@@ -129,11 +171,100 @@ def query(
         tables = _tables(tree)
         _known(assets, tables, instead or {})
         wanted = _wanted(tree)
-        read = [session.hand_out(assets, by, *table, wanted, instead or {}) for table in tables]
-        frame, types = session.answer()
+        found = [_hand_out(assets, by, *table, wanted, instead or {}) for table in tables]
+        columns = frozenset(name for _, _, every in found for name in every)
+        handed = tuple(one for one, _, _ in found)
+        question = Question(session.sql, limits, timezone, handed, columns)
+        frame, types = _apart(question) if apart else session.answer(question)
     cut = frame.height > limits.rows
-    ids = tuple(dict.fromkeys(read))
+    ids = tuple(dict.fromkeys(version for _, version, _ in found))
     return Result(frame.head(limits.rows), types, cut, time.monotonic() - started, ids)
+
+
+def _hand_out(
+    assets: Assets,
+    by: Principal,
+    schema: str,
+    table: str,
+    words: set[str] | None,
+    instead: Mapping[str, pl.LazyFrame],
+) -> tuple[Handed, str, tuple[str, ...]]:
+    """One asset version to be read, its id, and all its columns."""
+    name, version = asset_of(schema, table)
+    new = instead.get(name) if version is None else None
+    rows: Rows | pl.LazyFrame
+    if new is None:
+        rows = assets.rows(name, by=by, purpose=Purpose.ANALYSE, version=version)
+        every = tuple(rows.columns)
+    else:
+        check_read(by, Purpose.ANALYSE, name)
+        rows, every = new, tuple(new.collect_schema().names())
+    columns = every if words is None else tuple(c for c in every if c.lower() in words) or every[:1]
+    id_ = f"{name}@new" if new is not None else assets.version(name, version).id
+    return Handed(schema, table, rows, columns), id_, every
+
+
+def _apart(question: Question) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """`_Session.answer` in a process of its own. InputError: it was ended, or as that says."""
+    limits = question.limits
+    worker = Worker(limits.threads)
+    try:
+        worker.do(pickle.dumps(("begin", _answered, None)), 0, question, 1)
+        until = time.monotonic() + limits.seconds + START
+        while not worker.connection.poll(LOOK):
+            if time.monotonic() > until:
+                raise _too_long(limits)
+            if _resident_mb(worker.process.pid) > limits.memory_mb + limits.spare_mb:
+                raise _too_much(limits.memory_mb + limits.spare_mb)
+        state, told = worker.connection.recv()
+    except (EOFError, OSError):
+        raise InputError(
+            f"the process of the query was ended ({_ended(worker.end())})", where="SQL",
+            next="the machine may have run out of memory: group or filter earlier, name fewer columns",
+        ) from None  # fmt: skip
+    finally:
+        worker.process.kill()
+        worker.end()
+    if state == "failed":
+        raise told
+    answer: tuple[pl.DataFrame, tuple[str, ...]] = told[0]
+    return answer
+
+
+def _answered(shared: None, question: Question) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """What the process of a query does. Should nobody be left to end it, the system does."""
+    signal.alarm(int(question.limits.seconds + 2 * START))
+    with _Session(question.sql, question.limits, question.timezone) as session:
+        session.parse()
+        return session.answer(question)
+
+
+def _resident_mb(pid: int) -> float:
+    """Memory of a process that is its own, not files it maps; 0 where the system does not tell."""
+    try:
+        told = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0.0
+    found = re.search(r"^RssAnon:\s*(\d+) kB", told, re.MULTILINE)
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def _ended(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"exit status {status}"
+
+
+def _too_long(limits: Limits) -> InputError:
+    return InputError(
+        f"the query took longer than {limits.seconds:g} s and was stopped", where="SQL",
+        next="narrow it (a WHERE on ts, fewer joins), or raise the time limit",
+    )  # fmt: skip
+
+
+def _too_much(memory_mb: int) -> InputError:
+    return InputError(
+        f"the query needs more than {memory_mb:,} MB", where="SQL",
+        next="group or filter earlier, name fewer columns, or raise the memory limit",
+    )  # fmt: skip
 
 
 class _Session:
@@ -142,8 +273,7 @@ class _Session:
     def __init__(self, sql: str, limits: Limits, timezone: str) -> None:
         self.sql = sql.strip().rstrip(";").rstrip()
         self.limits = limits
-        self.columns: set[str] = set()
-        self.schemas: set[str] = set()
+        self.columns: frozenset[str] = frozenset()
         self.late = False
         self.tree: dict[str, Any] = {}
         self.duck = duckdb.connect(":memory:")
@@ -205,38 +335,22 @@ class _Session:
                 )  # fmt: skip
         return tree
 
-    def hand_out(
-        self,
-        assets: Assets,
-        by: Principal,
-        schema: str,
-        table: str,
-        words: set[str] | None,
-        instead: Mapping[str, pl.LazyFrame],
-    ) -> str:
-        """Make one asset version readable under the name the query gives it; the version's id."""
-        name, version = asset_of(schema, table)
-        new = instead.get(name) if version is None else None
-        if new is None:
-            rows = assets.scan(name, by=by, purpose=Purpose.ANALYSE, version=version)
-        else:
-            check_read(by, Purpose.ANALYSE, name)
-            rows = new
-        every = rows.collect_schema().names()
-        self.columns.update(every)
-        if words is not None:
-            rows = rows.select([c for c in every if c.lower() in words] or every[:1])
+    def _take(self, handed: Handed) -> None:
+        """Make one asset version readable under the name the query gives it."""
+        schema, table = handed.schema, handed.table
         key = f"{schema}.{table}" if schema else table
-        self.duck.register(key, Lazy(rows))
+        self.duck.register(key, Lazy(handed.lazy()))
         if schema:
             self.duck.execute(f"CREATE SCHEMA IF NOT EXISTS {_quoted(schema)}")
             self.duck.execute(
                 f"CREATE VIEW {_quoted(schema)}.{_quoted(table)} AS FROM {_quoted(key)}"
             )
-        return f"{name}@new" if new is not None else assets.version(name, version).id
 
-    def answer(self) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    def answer(self, question: Question) -> tuple[pl.DataFrame, tuple[str, ...]]:
         """The rows, one more than the limit, and the types of the columns."""
+        self.columns = question.columns
+        for handed in question.handed:
+            self._take(handed)
         self.duck.execute("SET lock_configuration = true")
         try:
             asked = self.duck.sql(self.sql)
@@ -264,15 +378,9 @@ class _Session:
     def _explained(self, error: duckdb.Error) -> InputError:
         text = str(error)
         if self.late or isinstance(error, duckdb.InterruptException):
-            return InputError(
-                f"the query took longer than {self.limits.seconds:g} s and was stopped", where="SQL",
-                next="narrow it (a WHERE on ts, fewer joins), or raise the time limit",
-            )  # fmt: skip
+            return _too_long(self.limits)
         if isinstance(error, duckdb.OutOfMemoryException):
-            return InputError(
-                f"the query needs more than {self.limits.memory_mb:,} MB", where="SQL",
-                next="group or filter earlier, name fewer columns, or raise the memory limit",
-            )  # fmt: skip
+            return _too_much(self.limits.memory_mb)
         head, _, told = text.partition("\n\nLINE ")
         message = _LATIN.sub("", head.split("\n")[0]).rstrip("!")
         return self._wrong(message, line=told)

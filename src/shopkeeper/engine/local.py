@@ -26,8 +26,8 @@ from shopkeeper.engine.kernels import (
 )
 
 
-class _Worker:
-    """One process, and the task it is at."""
+class Worker:
+    """One process, and the task it is at; SQL that people type is answered in one, too."""
 
     def __init__(self, polars_threads: int) -> None:
         self.connection, theirs = Pipe()
@@ -64,7 +64,7 @@ class LocalDriver:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
 
     def map(self, kernel: Kernel[S, T, R], shared: S, tasks: Iterable[T]) -> Iterator[Done[R]]:
         begin = pickle.dumps(("begin", kernel, shared), protocol=pickle.HIGHEST_PROTOCOL)
@@ -118,17 +118,17 @@ class LocalDriver:
                 self._workers.remove(worker)
                 worker.end()
 
-    def _idle(self) -> _Worker | None:
+    def _idle(self) -> Worker | None:
         """A worker without a task, a new one if there may be more; None where all are busy."""
         for worker in self._workers:
             if worker.at is None:
                 return worker
         if len(self._workers) == self.workers:
             return None
-        self._workers.append(_Worker(threads(self.workers)))
+        self._workers.append(Worker(threads(self.workers)))
         return self._workers[-1]
 
-    def _lost(self, worker: _Worker) -> tuple[int, Any, int]:
+    def _lost(self, worker: Worker) -> tuple[int, Any, int]:
         """Bury a worker; its task, to be tried again. SourceError: that was the last try."""
         assert worker.at is not None
         number, task, tries = worker.at
