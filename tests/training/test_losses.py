@@ -3,7 +3,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shopkeeper.training.losses import draw_negatives, full_softmax, sampled_softmax
+from shopkeeper.training.losses import (
+    draw_negatives,
+    full_softmax,
+    sampled_softmax,
+    set_softmax,
+)
 
 
 @pytest.fixture
@@ -95,3 +100,43 @@ def test_draws_are_different_items() -> None:
     for weights in (None, shares):
         drawn, _ = draw_negatives(100, 40, torch.Generator().manual_seed(3), weights)
         assert len(drawn.unique()) == len(drawn)
+
+
+def _plain_set_loss(
+    logits: torch.Tensor, wanted: tuple[torch.Tensor, torch.Tensor], of_rows: torch.Tensor
+) -> torch.Tensor:
+    each = -logits.log_softmax(dim=1)[wanted[0], wanted[1]] * of_rows[wanted[0]]
+    return each.sum() / of_rows[wanted[0]].sum()
+
+
+def test_the_softmax_of_sets_is_cross_entropy_pair_by_pair_gradients_too() -> None:
+    torch.manual_seed(4)
+    states, table, bias = (torch.randn(*shape, requires_grad=True) for shape in ((70, 6), (30, 6), (30,)))  # fmt: skip
+    wanted = (torch.arange(70).repeat_interleave(2), torch.tensor([3, 8]).repeat(70))
+    rows, items = torch.tensor([0, 0, 69]), torch.tensor([3, 5, 9])
+    more = torch.tensor([0.7, -1.5, -torch.inf], requires_grad=True)
+    of_rows = torch.linspace(0.5, 2.0, 70)
+    ours = set_softmax(
+        states, table, bias, wanted, (rows, items, more), of_rows=of_rows, half=False
+    )
+    logits = (states @ table.T + bias).index_put((rows, items), more, accumulate=True)
+    theirs = _plain_set_loss(logits, wanted, of_rows)
+    torch.testing.assert_close(ours, theirs)
+    named = [states, table, bias]
+    for mine, plain in zip(
+        torch.autograd.grad(ours, [*named, more]),
+        torch.autograd.grad(theirs, [*named, more]),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, plain, atol=1e-5, rtol=1e-4)
+
+
+def test_the_sampled_softmax_of_sets_is_the_whole_one_when_everything_is_drawn() -> None:
+    torch.manual_seed(5)
+    states, table, bias = torch.randn(8, 4), torch.randn(20, 4), torch.randn(20)
+    wanted = (torch.arange(8), torch.arange(8))
+    none = (torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
+    whole = set_softmax(states, table, bias, wanted, none, of_rows=torch.ones(8), half=False)
+    drawn = (torch.randperm(20), torch.zeros(20))
+    sampled = set_softmax(states, table, bias, wanted, none, of_rows=torch.ones(8), drawn=drawn, half=False)  # fmt: skip
+    torch.testing.assert_close(sampled, whole)

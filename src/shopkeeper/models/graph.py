@@ -934,7 +934,9 @@ class _Source:
         pair = np.unique(asked_owner * count + self.items[asked])
         never = np.zeros(0, dtype=np.int64)
         if not self.model.ordered:
-            same = np.ones(len(given), dtype=bool) if not config.again else self.able[given]
+            same = np.full(len(given), not config.again)
+            if config.again and config.asked:  # what was done once is not asked for again
+                same = self.able[given]
             never = np.setdiff1d(given_owner[same] * count + self.items[given][same], pair)
         edges = np.unique(self.edges[unseen])
         if self.model.ordered:  # what was there before as well stays
