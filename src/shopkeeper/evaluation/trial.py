@@ -25,6 +25,7 @@ from shopkeeper.evaluation.splits import Split, leave_one_out, sample, time_spli
 from shopkeeper.features.items import ItemTable
 from shopkeeper.features.sequences import NO_TIME, Examples, Sequences
 from shopkeeper.features.steps import items_as_of, load
+from shopkeeper.features.ties import ties_as_of
 from shopkeeper.models import registry
 from shopkeeper.models.options import as_chosen
 from shopkeeper.models.protocol import Model, TrainingData, rank
@@ -98,6 +99,7 @@ def run_trial(context: Context, spelling: str) -> None:
         validate=validator(validation, exclude_seen=seen) if len(validation) else None,
         validation=validation if len(validation) else None,
         exclude_seen=seen,
+        ties=ties_as_of(run, split.test_from) if registry.reads_ties(spelling) else None,
         checkpoint=checkpoints,
         progress=context.progress,
     )
@@ -119,6 +121,7 @@ def run_trial(context: Context, spelling: str) -> None:
                 threads=settings.training.threads,
                 settings=_as_chosen(options, name, measured.card),
                 members=_members(context, name, served=True),
+                ties=ties_as_of(run, None) if registry.reads_ties(spelling) else None,
                 progress=context.progress,
             )
         )

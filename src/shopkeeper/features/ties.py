@@ -2,10 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
+import polars as pl
 
+from shopkeeper.assets.store import Run
 from shopkeeper.features.sequences import Ints
+
+FOLLOWS = "clean.follows"
 
 
 @dataclass(frozen=True)
@@ -29,3 +34,22 @@ def tie(pairs: Iterable[tuple[str, str]]) -> Ties:
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         followed=[followed for named in of.values() for followed in named],
     )
+
+
+def ties_as_of(run: Run, instant: int | None) -> Ties | None:
+    """Who followed whom at `instant` (ms since 1970 UTC; None: now); None where the shop does not tell.
+
+    A tie without a beginning was always there.
+    """
+    if not run.has(FOLLOWS):
+        return None
+    rows = run.read(FOLLOWS, columns=["user_id", "kind", "target_user_id", "ts", "ended_at"])
+    rows = rows.filter((pl.col("kind") == "user") & pl.col("target_user_id").is_not_null())
+    if instant is None:
+        rows = rows.filter(pl.col("ended_at").is_null())
+    else:
+        then = pl.lit(datetime.fromtimestamp(instant / 1000, UTC))
+        begun = pl.col("ts").is_null() | (pl.col("ts") <= then)
+        rows = rows.filter(begun & (pl.col("ended_at").is_null() | (pl.col("ended_at") > then)))
+    told = rows.sort("user_id", "target_user_id").select("user_id", "target_user_id")
+    return tie(told.iter_rows())

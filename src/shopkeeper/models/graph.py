@@ -430,6 +430,7 @@ class GraphModel:
     """A model of this kind: a subclass names its Config, its network and what it is."""
 
     name: ClassVar[str]
+    reads_ties: ClassVar[bool] = True
     what: ClassVar[str]  # for the card
     config_type: ClassVar[type[GraphConfig]]
     network_type: ClassVar[type[GraphNetwork]]

@@ -110,6 +110,11 @@ def reads_pictures(name: str) -> bool:
     return bool(getattr(MODELS.get(name), "reads_pictures", False))
 
 
+def reads_ties(name: str) -> bool:
+    """Whether the model called `name` learns from who follows whom."""
+    return bool(getattr(MODELS.get(name), "reads_ties", False))
+
+
 @cache
 def source_digest(name: str, folder: Path) -> str | None:
     """Of the source of a user's own model: its module, or the whole package that it stands in.
