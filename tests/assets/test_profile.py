@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -102,6 +103,28 @@ def test_a_large_part_is_sampled_evenly_and_says_so() -> None:
     profile = finish(profile_part(frame, GRADES))
     assert profile["sampled"] == pytest.approx(0.2)
     assert sum(n for _, n in profile["columns"][0]["top"]) == pytest.approx(frame.height)
+
+
+def test_a_value_that_no_looked_at_row_has_is_counted_all_the_same() -> None:
+    frame = pl.DataFrame({"price": [None, 7, *[None] * (2 * SAMPLE)]}, schema={"price": pl.Int64})
+    price = told(frame)["price"]
+    assert (price["min"], price["mean"], price["distinct"]) == (7, 7, 1)
+    assert (price["histogram"], price["top"]) == (None, [])
+
+
+def test_counts_of_the_values_of_a_part_are_those_of_a_plain_count() -> None:
+    frame = table(5_000).with_columns(huge=pl.lit(2**64 - 1, dtype=pl.UInt64))
+    profile = finish(profile_part(frame, GRADES | {"huge": Grade.PUBLIC}))
+    found = {column["column"]: column for column in profile["columns"]}
+    for name in ("price", "kind", "sold"):
+        counts = Counter(frame[name].drop_nulls().to_list())
+        assert all(counts[value] == n for value, n in found[name]["top"])
+        assert found[name]["distinct"] == pytest.approx(len(counts), rel=0.1)
+        assert set(found[name]["examples"]) <= set(counts)
+    bins, width = Counter(), found["price"]["bins"]["width_log2"]
+    bins.update(str(price >> width) for price in frame["price"].drop_nulls())
+    assert found["price"]["bins"]["counts"] == bins
+    assert sum(found["huge"]["histogram"]["counts"]) == frame.height
 
 
 def test_values_of_people_are_not_in_a_profile() -> None:

@@ -16,12 +16,15 @@ Source of the distinct count: Bar-Yossef et al., "Counting Distinct Elements in 
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from shopkeeper.assets.schema import profiles
 from shopkeeper.words import Grade
@@ -41,8 +44,10 @@ OPEN = (Grade.PUBLIC, Grade.INTERNAL)
 _ORDER = list(Grade)
 _HIDDEN = {"min": None, "max": None, "mean": None, "histogram": None, "bins": None}
 _ALL = 2**64
+_SEED = 7  # of hashes
 _LOG = 4  # logarithmic bins of one doubling
 _FEW = 8 * SMALLEST  # rows of a part whose hashes are all sorted
+_encoded = json.JSONEncoder(ensure_ascii=False).encode
 _CROWDED = 0.75  # share of rows in one of the equal bins from which logarithmic ones say more
 
 Part = dict[str, Any]
@@ -56,13 +61,19 @@ def profile_part(frame: pl.DataFrame, grades: Mapping[str, Grade]) -> Part:
         grades: of each column; "*" of all others, which count as sensitive without it.
     """
     every = max(1, frame.height // SAMPLE)
-    sample = frame.gather_every(every)
-    exact = _exact(frame, grades)
-    looked_at = _looked_at(sample, exact, grades, every)
+    sample = frame.gather_every(every) if every > 1 else frame
+    counts = _value_counts(sample, grades)
+    exact = _exact(frame, grades, hashed=counts.columns if every == 1 else ())
+    given = {name: sample.height - sample[name].null_count() for name in counts.columns}
+    values = _of_values(counts, given, whole=every == 1)
     columns = {}
     for name, kind in frame.schema.items():
-        about = {"type": str(kind), "grade": str(_grade(grades, name))}
-        columns[name] = about | exact[name] | looked_at.get(name, {})
+        about: Part = {"type": str(kind), "grade": str(_grade(grades, name))} | exact[name]
+        if name in values:
+            about |= _looked_at(values[name], kind, every)
+            if _numeric(kind) and about["min"] is not None:
+                about |= _binned(counts[name], kind, about["min"], about["max"], every)
+        columns[name] = about
     return {"rows": frame.height, "looked": sample.height, "columns": columns}
 
 
@@ -170,16 +181,37 @@ def _numeric(kind: pl.DataType) -> bool:
     return kind.is_numeric() or _temporal(kind)
 
 
-def _exact(frame: pl.DataFrame, grades: Mapping[str, Grade]) -> dict[str, Part]:
-    """Of every row: nulls and hashes; of open columns the least, the greatest and the sum."""
+def _value_counts(sample: pl.DataFrame, grades: Mapping[str, Grade]) -> pl.DataFrame:
+    """One row: of each open column the list of its {"value", "n" rows}, without nulls."""
+    asked = {
+        name: pl.col(name).drop_nulls().alias("value").value_counts(name="n").implode()
+        for name, kind in sample.schema.items()
+        if _grade(grades, name) in OPEN and not _nested(kind)
+    }
+    return _selected(sample, asked) if asked else pl.DataFrame()
+
+
+def _selected(frame: pl.DataFrame, asked: Mapping[str, pl.Expr]) -> pl.DataFrame:
+    """Planning costs more than working on a part of some thousand rows, so nothing is planned."""
+    return frame.lazy().select(**asked).collect(optimizations=pl.QueryOptFlags.none())
+
+
+def _exact(
+    frame: pl.DataFrame, grades: Mapping[str, Grade], hashed: Collection[str]
+) -> dict[str, Part]:
+    """Of every row: nulls and hashes; of open columns the least, the greatest and the sum.
+
+    Args:
+        hashed: columns whose hashes come from elsewhere.
+    """
     small = frame.height <= _FEW
     asked: dict[str, pl.Expr] = {}
     for at, (name, kind) in enumerate(frame.schema.items()):
-        asked[f"{at} nulls"] = pl.col(name).null_count()
         if _nested(kind):
             continue
-        if small:
-            asked[f"{at} hashes"] = _hashed(pl.col(name)).unique().bottom_k(SMALLEST).implode()
+        if small and name not in hashed:
+            hashed_values = _hashed(pl.col(name)).unique()
+            asked[f"{at} hashes"] = hashed_values.bottom_k(SMALLEST).sort().implode()
         if _grade(grades, name) not in OPEN:
             continue
         if _numeric(kind):
@@ -193,14 +225,13 @@ def _exact(frame: pl.DataFrame, grades: Mapping[str, Grade]) -> dict[str, Part]:
             asked |= {f"{at} sum": pl.col(name).sum(), f"{at} n": pl.col(name).count()}
         elif kind == pl.String:
             asked |= {f"{at} min": pl.col(name).min(), f"{at} max": pl.col(name).max()}
-    row = frame.lazy().select(**asked).collect().row(0, named=True)
+    row = _selected(frame, asked).row(0, named=True) if asked else {}
     found: dict[str, Part] = {}
     for at, (name, kind) in enumerate(frame.schema.items()):
-        keys = ("nulls", "hashes", "min", "max", "sum", "n")
-        told = {key: row[f"{at} {key}"] for key in keys if f"{at} {key}" in row}
-        if small and "hashes" in told:
-            told["hashes"].sort()
-        elif not _nested(kind):
+        keys = ("hashes", "min", "max", "sum", "n")
+        told: Part = {"nulls": frame[name].null_count()}
+        told |= {key: row[f"{at} {key}"] for key in keys if f"{at} {key}" in row}
+        if not small and not _nested(kind) and name not in hashed:
             told["hashes"] = _smallest(frame[name])
         for key in ("min", "max"):
             if isinstance(told.get(key), str):
@@ -212,7 +243,7 @@ def _exact(frame: pl.DataFrame, grades: Mapping[str, Grade]) -> dict[str, Part]:
 
 
 def _hashed(value: pl.Expr) -> pl.Expr:
-    return value.drop_nulls().hash(7)
+    return value.drop_nulls().hash(_SEED)
 
 
 def _smallest(values: pl.Series) -> list[int]:
@@ -229,55 +260,77 @@ def _smallest(values: pl.Series) -> list[int]:
     return found
 
 
-def _looked_at(
-    sample: pl.DataFrame, exact: Mapping[str, Part], grades: Mapping[str, Grade], every: int
-) -> dict[str, Part]:
-    """Bins, frequent values and examples of open columns; each row of the sample stands for `every`."""
+def _of_values(counts: pl.DataFrame, given: Mapping[str, int], *, whole: bool) -> dict[str, Part]:
+    """Of each column of `_value_counts`: the values that stand most often and those whose hashes are
+    the smallest, and, where it counts every row (`whole`), the SMALLEST hashes; as Polars has them.
+
+    Args:
+        given: rows of each column that have a value.
+    """
     asked: dict[str, pl.Expr] = {}
-    widths: dict[str, int] = {}
-    for at, (name, kind) in enumerate(sample.schema.items()):
-        if _grade(grades, name) not in OPEN or _nested(kind):
+    for at, name in enumerate(counts.columns):
+        values, rows = len(counts[name][0]), given[name]
+        if not values:
             continue
-        value = pl.col(name).drop_nulls().alias("value")
-        if _numeric(kind) and exact[name]["min"] is not None:
-            number = _whole(name, kind).drop_nulls()
-            width = widths[name] = _width(
-                exact[name]["min"], exact[name]["max"], whole=not kind.is_float()
-            )
-            if kind.is_float():
-                bins = (number / 2.0**width).floor().cast(pl.Int64)
-            else:
-                bins = number.cast(pl.Int64) // 2**width
-            asked[f"{at} bins"] = _counted(bins)
-            if kind.is_numeric() and exact[name]["min"] >= 0:
-                above = number.filter(number > 0).cast(pl.Float64)
-                asked[f"{at} log"] = _counted((above.log(2) * _LOG).floor().cast(pl.Int64))
-        if not _temporal(kind):
-            frequent = value.value_counts(sort=True, name="n")
-            asked[f"{at} top"] = frequent.head(FREQUENT + 1).implode()
-        hashed = value.hash(11)
-        few = hashed <= hashed.unique().bottom_k(EXAMPLES).max()
-        asked[f"{at} examples"] = pl.struct(value, hash=hashed).filter(few).unique().implode()
-    if not asked:
-        return {}
-    row = sample.lazy().select(**asked).collect().row(0, named=True)
-    found: dict[str, Part] = {}
-    for at, name in enumerate(sample.columns):
-        if f"{at} examples" not in row:
-            continue
-        pairs = sorted((one["hash"], one["value"]) for one in row[f"{at} examples"])
-        told: Part = {"examples": [[number, _json(value)] for number, value in pairs]}
-        if name in widths:
-            counts = _as_counts(row[f"{at} bins"], every)
-            told["bins"] = {"width_log2": widths[name], "counts": counts}
-            if f"{at} log" in row:
-                logs = _as_counts(row[f"{at} log"], every)
-                zeros = sum(counts.values()) - sum(logs.values())
-                told["log"] = {"zeros": zeros, "counts": logs}
-        if f"{at} top" in row:
-            told |= _frequent([(one["value"], one["n"]) for one in row[f"{at} top"]], every)
-        found[name] = told
+        pairs = pl.col(name).explode()
+        value, n = pairs.struct.field("value"), pairs.struct.field("n")
+        hashed = value.hash(_SEED)
+        few = hashed <= hashed.bottom_k(EXAMPLES).max()
+        if values <= FREQUENT or values < rows:  # else each stands once: none is more frequent
+            asked[f"{at} top"] = pairs.top_k_by(n, FREQUENT + 1).implode()
+        asked[f"{at} examples"] = pl.struct(hash=hashed, value=value).filter(few).implode()
+        if whole:
+            asked[f"{at} hashes"] = hashed.bottom_k(SMALLEST).sort().implode()
+    row = _selected(counts, asked).row(0, named=True) if asked else {}
+    keys = ("top", "examples", "hashes") if whole else ("top", "examples")
+    return {
+        name: {key: row.get(f"{at} {key}", []) for key in keys}
+        for at, name in enumerate(counts.columns)
+    }
+
+
+def _looked_at(told: Part, kind: pl.DataType, every: int) -> Part:
+    """Hashes, examples and frequent values of one column from what `_of_values` has of it."""
+    found: Part = {"hashes": told["hashes"]} if "hashes" in told else {}
+    pairs = sorted((one["hash"], one["value"]) for one in told["examples"])
+    found["examples"] = [[number, _json(value)] for number, value in pairs]
+    if told["top"] and not _temporal(kind):
+        top = sorted(((one["value"], one["n"]) for one in told["top"]), key=lambda one: -one[1])
+        found |= _frequent(top, every)
     return found
+
+
+def _binned(
+    counted: pl.Series, kind: pl.DataType, least: float, greatest: float, every: int
+) -> Part:
+    """Bins of one column from its `_value_counts`; each row of the sample stands for `every`."""
+    pairs = counted.explode().struct.unnest()
+    numbers = pairs.select(_whole("value", kind))["value"].to_numpy()
+    rows = pairs["n"].to_numpy().astype(np.int64) * every
+    width = _width(least, greatest, whole=not kind.is_float())
+    if kind.is_float():
+        rows = rows[np.isfinite(pairs["value"].to_numpy())]
+        bins = np.floor(numbers / 2.0**width).astype(np.int64)
+    else:
+        bins = (numbers >> width).astype(np.int64)
+    told: Part = {"bins": {"width_log2": width, "counts": _summed_up(bins, rows)}}
+    if kind.is_numeric() and least >= 0:
+        above = numbers > 0
+        logs = np.floor(np.log2(numbers[above].astype(np.float64)) * _LOG).astype(np.int64)
+        zeros = int(rows[~above].sum())
+        told["log"] = {"zeros": zeros, "counts": _summed_up(logs, rows[above])}
+    return told
+
+
+def _summed_up(keys: NDArray[np.int64], rows: NDArray[np.int64]) -> dict[str, int]:
+    """{key: rows}, in the order of the keys."""
+    if not len(keys):
+        return {}
+    first = int(keys.min())
+    counts = np.bincount(keys - first, weights=rows)  # exact below 2^53
+    there = np.flatnonzero(counts)
+    pairs = zip((there + first).tolist(), counts[there].tolist(), strict=True)
+    return {str(key): int(n) for key, n in pairs}
 
 
 def _frequent(counts: list[tuple[Any, int]], every: int) -> Part:
@@ -287,14 +340,6 @@ def _frequent(counts: list[tuple[Any, int]], every: int) -> Part:
         if not counts:
             return {}
     return {"top": {_key(value): n * every for value, n in counts}}
-
-
-def _counted(keys: pl.Expr) -> pl.Expr:
-    return keys.sort().rle().implode()
-
-
-def _as_counts(runs: Sequence[Mapping[str, int]], every: int) -> dict[str, int]:
-    return {str(run["value"]): run["len"] * every for run in runs}
 
 
 def _width(least: float, greatest: float, *, whole: bool) -> int:
@@ -320,7 +365,7 @@ def _json(value: Any) -> Any:
 
 
 def _key(value: Any) -> str:
-    return json.dumps(_json(value), ensure_ascii=False)
+    return _encoded(_json(value))
 
 
 # of several parts
@@ -335,8 +380,7 @@ def _merge_columns(columns: Sequence[tuple[Part | None, int]]) -> Part:
         merged["type"] = " | ".join(sorted({column["type"] for column in there}))
     merged["nulls"] = sum(rows if column is None else column["nulls"] for column, rows in columns)
     if all("hashes" in column for column in there):
-        hashes = {number for column in there for number in column["hashes"]}
-        merged["hashes"] = sorted(hashes)[:SMALLEST]
+        merged["hashes"] = _smallest_of([column["hashes"] for column in there])
     if grade not in OPEN or " | " in merged["type"]:
         return merged
     for key, choose in (("min", min), ("max", max)):
@@ -375,6 +419,18 @@ def _merge_columns(columns: Sequence[tuple[Part | None, int]]) -> Part:
     examples = {number: value for column in there for number, value in column.get("examples", ())}
     merged["examples"] = [[number, examples[number]] for number in sorted(examples)[:EXAMPLES]]
     return merged
+
+
+def _smallest_of(several: Sequence[Sequence[int]]) -> list[int]:
+    """The SMALLEST of all in some sorted lists."""
+    if len(several) == 1:
+        return list(several[0])
+    each = 2 * SMALLEST // len(several)  # of lists that share nothing, so many hold them
+    first = sorted({number for hashes in several for number in hashes[:each]})
+    if len(first) >= SMALLEST:
+        limit = first[SMALLEST - 1]
+        several = [hashes[: bisect_right(hashes, limit)] for hashes in several]
+    return sorted({number for hashes in several for number in hashes})[:SMALLEST]
 
 
 def _coarser(counts: Mapping[int, int], by: int) -> dict[int, int]:
@@ -433,7 +489,7 @@ def _distinct(hashes: Sequence[int] | None, values: int) -> int | None:
 
 def _histogram(column: Part, temporal: bool) -> dict[str, Any] | None:
     """{"edges": n + 1 of them, "counts": n}: equal bins, or growing ones where most rows are small."""
-    if "bins" not in column:
+    if not column.get("bins", {}).get("counts"):  # none, or no row with a value was looked at
         return None
     width = column["bins"]["width_log2"]
     counts = {int(k): n for k, n in column["bins"]["counts"].items()}
