@@ -23,8 +23,14 @@ from shopkeeper.evaluation.compare import compare
 from shopkeeper.evaluation.picture_trial import given_files, learn_pictures
 from shopkeeper.evaluation.trial import asset_name, run_trial
 from shopkeeper.features.steps import IMAGE_ENCODER, make_items, make_sequences
+from shopkeeper.features.ties import FOLLOWS
 from shopkeeper.models.image_encoder import OPTIONS as OF_PICTURES
-from shopkeeper.models.registry import reads_pictures, source_digest, takes_members
+from shopkeeper.models.registry import (
+    reads_pictures,
+    reads_ties,
+    source_digest,
+    takes_members,
+)
 from shopkeeper.search.step import index
 from shopkeeper.serving import loop
 from shopkeeper.serving.feedback import land_answers, land_events, land_items
@@ -153,6 +159,8 @@ def _train(spelling: str, shop: Settings) -> Step:
     makes = (f"models.{name}", f"evaluations.{name}")
     if reads_pictures(spelling):
         parts.append(IMAGE_ENCODER)
+    if reads_ties(spelling):
+        parts.append(FOLLOWS)
     return Step(
         f"train.{name}",
         (*needs, *parts),
