@@ -47,14 +47,18 @@ from shopkeeper.assets.store import Assets
 from shopkeeper.clean import alerts, identity, repairs
 from shopkeeper.clean import quarantine as rejected
 from shopkeeper.clean.report import explain
+from shopkeeper.collect import webhook
 from shopkeeper.collect.environment import filled
 from shopkeeper.collect.look import rows_of
 from shopkeeper.collect.sources import kinds_of
 from shopkeeper.engine.steps import Outcome, Report, Step, run_steps, select, silent
 from shopkeeper.errors import Conflict, InputError, NotFound, NotReady
-from shopkeeper.evaluation import value
+from shopkeeper.evaluation import value, workbench
+from shopkeeper.evaluation.trial import asset_name
+from shopkeeper.evaluation.tuning import Method
 from shopkeeper.governance.access import OWNER
 from shopkeeper.models import registry
+from shopkeeper.models.export import Bits
 from shopkeeper.serving import loop, releases, trace
 from shopkeeper.serving.service import Service
 from shopkeeper.words import KINDS, TABLES, VISIT, Grade, Purpose
@@ -493,7 +497,7 @@ class Shop:
 
         Returns:
             [{"id", "step", "outcome", "started_at", "seconds", "cpu_seconds", "peak_rss_mb", "error",
-            "inputs", "outputs", "driver", "workers"}]
+            "inputs", "outputs", "driver", "workers", "retried": tasks that were tried again}]
         """
         catalog = self.assets.catalog
         kept = ("id", "step", "outcome", "started_at", "seconds", "cpu_seconds", "peak_rss_mb", "error")  # fmt: skip
@@ -504,6 +508,7 @@ class Shop:
                 "outputs": catalog.outputs(run["id"]),
                 "driver": run["notes"].get("driver", "local"),
                 "workers": run["notes"].get("workers", 1),
+                "retried": run["notes"].get("retried", 0),
             }
             for run in catalog.runs(step=step, limit=limit)
         ]
@@ -612,7 +617,8 @@ class Shop:
 
         Returns:
             {"dry_run", "removed": [{"version", "rows", "bytes", "created_at"}], "kept": {reason:
-            versions}, "merged_files", "deleted_files", "deleted_bytes"}
+            versions}, "merged_files", "deleted_files", "deleted_bytes", "deleted_deliveries": rows of
+            webhooks, collected and older than `days`}
         """
         pinned = releases.versions_of(self.releases)
         with self._alone():
@@ -625,11 +631,15 @@ class Shop:
                     files = self.assets.compact(record["name"])["files"]
                     merged += files["before"] - files["after"]
             gone = self.assets.vacuum(dry_run=dry_run)
+            taken = webhook.prune(
+                self.assets, self.settings, self.folder, days=days, dry_run=dry_run
+            )
         return {
             **told,
             "merged_files": merged,
             "deleted_files": len(gone["files"]),
             "deleted_bytes": gone["bytes"],
+            "deleted_deliveries": taken,
         }
 
     # branches: runs that change nothing until they are promoted
@@ -906,6 +916,20 @@ class Shop:
         table = what.partition(".")[2]
         known = contracts.load(self.folder)[table] if table in TABLES else None
         return infer.draft(frame, table, known=known, rows=version.rows)
+
+    def contract_pending(self, table: str) -> dict[str, Any] | None:
+        """What changed in a contract since its table was last cleaned, and whether the next run
+        stops for it; see `contracts.guard.pending`. None: nothing, or the contract is not valid."""
+        self.contract(table)
+        try:
+            return guard.pending(self.assets.catalog, self.folder, table)
+        except InputError:
+            return None
+
+    def contract_accept(self, table: str, digest: str, by: str = OWNER.name) -> dict[str, Any]:
+        """Say that the pending change of a contract is meant; see `contracts.guard.accept`."""
+        self.contract(table)
+        return guard.accept(self.assets.catalog, self.folder, table, digest, by)
 
     def contract_save(self, table: str, text: str) -> dict[str, Any]:
         """Make `text` the contract of `table`, keeping the file before it; InputError: not valid."""

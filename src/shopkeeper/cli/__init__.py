@@ -25,6 +25,7 @@ from shopkeeper.cli import (
     lineage,
     loop,
     quality,
+    models,
     releases,
     value,
 )
@@ -35,6 +36,7 @@ from shopkeeper.errors import ShopkeeperError
 GROUPS = (
     loop,
     quality,
+    models,
     contracts,
     assets,
     catalogue,

@@ -12,7 +12,7 @@ history at a time, from the history to the score of every item, on one thread.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -258,7 +258,7 @@ def as_json(forms: list[Form]) -> list[dict[str, Any]]:
     ]
 
 
-def table(told: list[Mapping[str, Any]]) -> list[list[str]]:
+def table(told: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Rows of text under HEADINGS."""
     return [
         [
