@@ -60,7 +60,14 @@ class Towards:
             for ends, count in zip((rows, columns), shape, strict=True)
         )
         turn = np.argsort(columns, kind="stable")
-        return cls(*(torch.from_numpy(a) for a in (rows, columns, kinds)), starts, turn, turned)  # type: ignore[arg-type]
+        return cls(
+            rows=torch.from_numpy(rows),
+            columns=torch.from_numpy(columns),
+            kinds=torch.from_numpy(kinds),
+            starts=starts,
+            turn=turn,
+            turned_starts=turned,
+        )
 
     @property
     def nodes(self) -> int:

@@ -42,12 +42,13 @@ class Network(GraphNetwork):
         super().__init__(config, items, kinds)
         dim = config.dim
         of_layers = config.layers if config.form != "light" else 0
-        self.mix = nn.ModuleList(nn.Linear(dim, dim) for _ in range(of_layers))
-        between = of_layers if config.form == "ngcf" else 0
-        self.both = nn.ModuleList(nn.Linear(dim, dim, bias=False) for _ in range(between))
-        for linear in self.mix:  # the layers start by leaving vectors as they are
+        mix = [nn.Linear(dim, dim) for _ in range(of_layers)]
+        for linear in mix:  # the layers start by leaving vectors as they are
             nn.init.eye_(linear.weight)
             nn.init.zeros_(linear.bias)
+        self.mix = nn.ModuleList(mix)
+        between = of_layers if config.form == "ngcf" else 0
+        self.both = nn.ModuleList(nn.Linear(dim, dim, bias=False) for _ in range(between))
 
     def table(self, view: View) -> Tensor:
         config, x = self.config, self.own()

@@ -116,12 +116,11 @@ def build(
     width = min(most, items)
     for start in range(0, items, ROWS):
         dense = (turned[start : start + ROWS] @ taken).toarray().astype(np.float32)
-        block = torch.from_numpy(dense)
-        column = block.topk(width, dim=1).indices
-        value = block.gather(1, column).numpy()
-        row = np.repeat(np.arange(start, start + len(block)), width)
-        there = value.ravel() != 0
-        kept.append((value.ravel()[there], row[there], column.numpy().ravel()[there]))
+        best = torch.from_numpy(dense).topk(width, dim=1)
+        values_of, columns_of = best.values.numpy().ravel(), best.indices.numpy().ravel()
+        rows_of = np.repeat(np.arange(start, start + len(dense)), width)
+        there = values_of != 0
+        kept.append((values_of[there], rows_of[there], columns_of[there]))
     value, row, column = (np.concatenate(parts) for parts in zip(*kept, strict=True))
     near = sp.csr_array(sp.coo_array((value * rest, (row, column)), shape=(items, items)))
     near.sort_indices()
