@@ -127,14 +127,16 @@ class Shop:
         """
         home = Path(folder).resolve()
         catalog = home / "store" / "catalog.db"
-        found = upgrade.found_schema(catalog)
+        url = None
+        if (home / "shop.toml").exists():
+            settings = config.load(home)
+            url = settings.catalog and filled(settings.catalog, "shop.toml", "catalog")
+        found = upgrade.found_schema(catalog, url)
         if found is None:
             raise NotReady("nothing has run here yet", where=str(home), next="shopkeeper run")
-        if (home / "shop.toml").exists():
-            config.load(home)
         contracts.load(home)
         with durable.lock(home / "store" / "run.lock", wait=False, holder="a run"):
-            copy = upgrade.keep_copy(catalog)
+            copy = upgrade.keep_copy(catalog, url)
             with cls.open(home) as shop:
                 checked = upgrade.verify(
                     shop.assets,
@@ -144,7 +146,7 @@ class Shop:
                 steps = shop.status()
         return {
             "from": found,
-            "to": upgrade.found_schema(catalog),
+            "to": upgrade.found_schema(catalog, url),
             "copy": str(copy) if copy else None,
             **checked,
             "stale": [s["step"] for s in steps["steps"] if s["state"] in ("stale", "missing")],

@@ -1,5 +1,7 @@
 """The catalogue on a real PostgreSQL: the same calls, the same digests, one writer at a time."""
 
+import shutil
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,13 +9,17 @@ from pathlib import Path
 import polars as pl
 import psycopg
 import pytest
+import sqlalchemy as sa
 
+from older_catalogue import OLD
 from shopkeeper.assets import about, backup, lineage, search, usage
 from shopkeeper.assets.catalog import Catalog
 from shopkeeper.assets.objects import open_store
+from shopkeeper.assets.schema import METADATA, SCHEMA_VERSION
 from shopkeeper.assets.store import Assets
-from shopkeeper.errors import InputError, SourceError
+from shopkeeper.errors import InputError, NotReady, SourceError
 from shopkeeper.governance.access import OWNER
+from shopkeeper.shop import Shop
 from shopkeeper.words import Grade, Purpose
 from small_tables import read, rows, write
 
@@ -146,6 +152,56 @@ def test_a_catalogue_in_a_file_moves_into_the_database_that_is_named_later(
     Catalog(tmp_path / "store" / "catalog.db").close()
     with pytest.raises(InputError, match="both hold a catalogue"):
         Assets(tmp_path, buckets=4, catalog=url)
+
+
+def test_an_older_catalogue_on_a_server_is_brought_up_to_date_and_kept_as_it_was(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CATALOG", url)
+    shop, old = tmp_path / "shop", tmp_path / "old"
+    shop.mkdir()
+    (shop / "shop.toml").write_text('catalog = "${CATALOG}"\nbuckets = 4\n')
+    with pytest.raises(NotReady, match="nothing has run here yet"):
+        Shop.upgrade(shop)
+    assets = Assets(shop, buckets=4, catalog=url)
+    write(assets, "clean.items", rows("a"))
+    write(assets, "clean.items", rows("a", "b"))
+    about.describe(assets.catalog, "clean.items", tags=["gold"], description="灯")
+    digests = [v.digest for v in assets.catalog.every_version()]
+    with assets.catalog.write() as connection:
+        for statement in OLD:
+            if not statement.startswith("PRAGMA"):
+                connection.exec_driver_sql(statement)
+        connection.exec_driver_sql("UPDATE fixed SET value = '1' WHERE name = 'schema'")
+    assets.close()
+    shutil.copytree(shop, old)  # what the old program has
+    told = Shop.upgrade(shop, whole=True)
+    assert (told["from"], told["to"], told["damaged"]) == (1, SCHEMA_VERSION, [])
+    assert Shop.upgrade(shop)["copy"] is None
+    with Shop.open(shop) as opened:
+        assert read(opened.assets, "clean.items", 1) == ["a"]
+        assert [one["name"] for one in opened.find("灯", tag="gold")] == ["clean.items"]
+        with opened.assets.catalog.reader.connect() as connection:
+            known = sa.inspect(connection)
+            for table in METADATA.sorted_tables:
+                there = {one["name"] for one in known.get_indexes(table.name)}
+                assert there >= {one.name for one in table.indexes}
+    shutil.copy(told["copy"], old / "store" / "catalog.db")
+    (old / "shop.toml").write_text("buckets = 4\n")
+    with sqlite3.connect(old / "store" / "catalog.db") as file:
+        assert file.execute("PRAGMA user_version").fetchone() == (1,)
+        assert "branch" not in {row[1] for row in file.execute("PRAGMA table_info(versions)")}
+        assert file.execute("SELECT typeof(quality), schema FROM versions").fetchall()[0] == (
+            "text", '{"user_id": "String", "n": "Int64"}',
+        )  # fmt: skip
+    file.close()
+    again = Shop.upgrade(old, whole=True)
+    assert (again["from"], again["to"], again["damaged"]) == (1, SCHEMA_VERSION, [])
+    with Shop.open(old) as opened:
+        assert read(opened.assets, "clean.items", 1) == ["a"]
+        assert read(opened.assets, "clean.items") == ["a", "b"]
+        assert [v.digest for v in opened.assets.catalog.every_version()] == digests
+        assert [one["name"] for one in opened.find("灯", tag="gold")] == ["clean.items"]
 
 
 def test_a_backup_holds_the_rows_and_is_restored_to_a_file_or_another_database(

@@ -6,22 +6,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from older_catalogue import OLD
 from shopkeeper.assets.schema import METADATA
 from shopkeeper.assets.upgrade import found_schema
 from shopkeeper.errors import InputError, NotReady
 from shopkeeper.governance.access import OWNER
 from shopkeeper.shop import Shop
 from shopkeeper.words import Purpose
-
-OLD = (  # what a catalogue of the first schema lacks
-    *(f"DROP INDEX {name}" for name in ("versions_visible", "run_inputs_read", "run_outputs_made")),
-    "ALTER TABLE versions DROP COLUMN branch",
-    "ALTER TABLE versions DROP COLUMN files",
-    "ALTER TABLE versions DROP COLUMN removed_at",
-    "ALTER TABLE runs DROP COLUMN branch",
-    *(f"DROP TABLE {name}" for name in ("branches", "branch_heads", "merged_files")),
-    "PRAGMA user_version=1",
-)
 
 
 @pytest.fixture

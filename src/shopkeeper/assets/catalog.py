@@ -500,6 +500,19 @@ def _reached(url: str | None) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def as_it_stands(url: str) -> Iterator[tuple[sa.Connection, int | None]]:
+    """A connection to the catalogue on a server, nothing brought up to date, one moment of it, and the
+    version of its tables (None: there are none yet). SourceError: it cannot be reached."""
+    engine = _engine(Path(), url)
+    try:
+        with _reached(url), engine.connect() as connection:
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection, _schema_version(connection)
+    finally:
+        engine.dispose()
+
+
 def _shown(url: str) -> str:
     return sa.make_url(url).render_as_string(hide_password=True)
 

@@ -30,6 +30,43 @@ def into_file(source: sa.Engine, path: Path) -> None:
     durable.sync_file(path)
 
 
+def as_it_was(source: sa.Connection, path: Path, version: int) -> None:
+    """Write a catalogue of an older schema, as it stands on a server, into a new SQLite file.
+
+    Tables and columns are those that are there, and JSON is copied as the text it is kept in.
+    """
+    found = sa.MetaData()
+    there = set(sa.inspect(source).get_table_names())
+    found.reflect(source, only=sorted(there & set(METADATA.tables)))
+    engine = sa.create_engine(f"sqlite:///{path}")
+    try:
+        with engine.begin() as new:
+            for table in found.sorted_tables:
+                columns = [
+                    sa.Column(
+                        c.name, c.type.as_generic(), primary_key=c.primary_key, nullable=c.nullable
+                    )
+                    for c in table.columns
+                ]
+                sa.Table(table.name, sa.MetaData(), *columns).create(new)
+                texts = [
+                    sa.cast(c, sa.Text).label(c.name) if isinstance(c.type, sa.JSON) else c
+                    for c in table.columns
+                ]
+                target = sa.table(table.name, *(sa.column(c.name) for c in table.columns))
+                rows = (
+                    source.execution_options(yield_per=BATCH).execute(sa.select(*texts)).mappings()
+                )
+                for some in rows.partitions(BATCH):
+                    new.execute(target.insert(), [dict(row) for row in some])
+            new.execute(
+                sa.table(fixed.name, sa.column("name")).delete().where(sa.column("name") == _TAKEN)
+            )
+            new.exec_driver_sql(f"PRAGMA user_version={version}")
+    finally:
+        engine.dispose()
+
+
 def take_in(path: Path, target: sa.Connection, *, empty: bool) -> None:
     """Move the SQLite catalogue at `path`, if there is one, into the database that takes its place.
 

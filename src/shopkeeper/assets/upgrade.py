@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from shopkeeper.assets import durable
-from shopkeeper.assets.catalog import Version
+from shopkeeper.assets import durable, transfer
+from shopkeeper.assets.catalog import Version, as_it_stands
 from shopkeeper.assets.lake import DataFile
 from shopkeeper.assets.mirror import Mirror, digest_of
 from shopkeeper.assets.schema import SCHEMA_VERSION
@@ -20,8 +20,12 @@ from shopkeeper.assets.store import Assets, _folder_digest
 Progress = Callable[[float, float, str], None]
 
 
-def found_schema(catalog: Path) -> int | None:
-    """The schema version of the catalogue at `catalog`; None where there is none."""
+def found_schema(catalog: Path, url: str | None = None) -> int | None:
+    """The schema version of the catalogue at `url`, or else at `catalog`; None where there is none."""
+    if url is not None:
+        with as_it_stands(url) as (_, version):
+            if version is not None:
+                return version
     if not catalog.exists():
         return None
     with sqlite3.connect(f"file:{catalog}?mode=ro", uri=True) as connection:
@@ -30,20 +34,29 @@ def found_schema(catalog: Path) -> int | None:
     return found
 
 
-def keep_copy(catalog: Path) -> Path | None:
-    """A copy of a catalogue of an older schema beside it, on disk for certain; None: not older."""
-    found = found_schema(catalog)
+def keep_copy(catalog: Path, url: str | None = None) -> Path | None:
+    """A copy of a catalogue of an older schema in store/, on disk for certain; None: not older.
+
+    One that stands on a server is copied into a SQLite file of that schema: the old program opens it
+    as store/catalog.db without `catalog`, or moves it into an empty database.
+    """
+    found = found_schema(catalog, url)
     if found is None or found >= SCHEMA_VERSION:
         return None
     copy = catalog.with_name(f"catalog.schema-{found}.db")
     temporary = copy.with_suffix(".part")
     temporary.unlink(missing_ok=True)
-    source, target = sqlite3.connect(catalog), sqlite3.connect(temporary)
-    try:
-        source.backup(target)
-    finally:
-        source.close()
-        target.close()
+    if url is not None:
+        with as_it_stands(url) as (connection, version):
+            if version is not None:
+                transfer.as_it_was(connection, temporary, version)
+    if not temporary.exists():
+        source, target = sqlite3.connect(catalog), sqlite3.connect(temporary)
+        try:
+            source.backup(target)
+        finally:
+            source.close()
+            target.close()
     durable.sync_file(temporary)
     temporary.replace(copy)
     durable.sync_folder(copy.parent)
