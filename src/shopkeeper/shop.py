@@ -954,6 +954,42 @@ class Shop:
         )
         return told
 
+    def card(self, model: str) -> dict[str, Any]:
+        """The run card of a trained model; see evaluation.cards."""
+        return workbench.card(self.assets, asset_name(model))
+
+    def export_model(self, model: str, out: Path, bits: Bits = "float") -> dict[str, Any]:
+        """Write a trained model as ONNX into the folder `out`; see evaluation.workbench."""
+        return workbench.export(self.assets, self.folder, asset_name(model), out, bits)
+
+    def compress(self, model: str, report: Report = silent) -> list[dict[str, Any]]:
+        """Measure every smaller form of a trained model: bytes, milliseconds, quality."""
+        self._asked_for(workbench.compression(asset_name(model)), report)
+        return workbench.read_compression(self.assets, asset_name(model))
+
+    def tune(
+        self, model: str, *, space: Sequence[str] = (), method: Method = "tpe", trials: int = 20,
+        minutes: float = 0.0, workers: int = 1, ray: str | None = None, report: Report = silent,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Search a model's settings on validation; a search that was stopped goes on."""
+        registry.resolve(model, self.folder)
+        step = workbench.tuning_step(
+            model, space=space, method=method, trials=trials, minutes=minutes, workers=workers, ray=ray
+        )  # fmt: skip
+        self._asked_for(step, report)
+        return workbench.read_tuning(self.assets, asset_name(model))
+
+    def _asked_for(self, step: Step, report: Report) -> None:
+        """Run a step that is no part of the loop."""
+        with durable.full_disk_told(self.assets.root), self._alone():
+            (done,) = run_steps(
+                [step], self.folder, self.settings, self.assets, force=True, report=report
+            )
+        if done.state == "idle":
+            raise NotReady(
+                "there is nothing to work on yet", where=step.name, next="run: shopkeeper run"
+            )
+
     def report_folder(self) -> Path:
         """Where the leaderboard's files are: leaderboard.<lang>.svg, curves.<lang>.svg, .csv."""
         return self.assets.folder("reports.leaderboard", by=OWNER, purpose=Purpose.ANALYSE)
