@@ -14,6 +14,7 @@ from shopkeeper.evaluation.splits import time_split
 from shopkeeper.evaluation.value import Bench, Protocol, gained, shuffled, without_kind
 from shopkeeper.features.sequences import Sequences, pack
 from shopkeeper.governance.access import OWNER
+from shopkeeper.schedule import run_every
 from shopkeeper.shop import Shop
 from shopkeeper.words import Purpose
 
@@ -198,6 +199,33 @@ def test_a_shop_is_measured_within_its_budget_and_what_is_left_comes_next(folder
     assert events["cpu_seconds"] > 0
     kinds = {row["column"] for row in rows if row["method"] == "retrain: floors + ranker"}
     assert kinds == {"kind=view", "kind=cart", "kind=purchase", "ts"}
+
+
+def test_a_scheduled_run_measures_once_a_night_and_the_next_night_goes_on(folder: Path) -> None:
+    def night(hours: float) -> tuple[str, int]:
+        """One round of `run --every`: the version of the values, and how many things are known."""
+        text = toml.read_text("utf-8").partition("\n[value]")[0]
+        text += f"\n[value]\nevery_hours = {hours}\nmax_minutes = 1e-9\nseeds = 1\n"
+        toml.write_text(text, "utf-8")
+        code = run_every(
+            folder, 1, lambda shop: shop.run(scheduled=True), say=said.append, rounds=1
+        )
+        assert code == 0, said
+        with Shop.open(folder) as shop:
+            known = {(row["asset"], row["column"], row["method"]) for row in shop.values()}
+            version = shop.assets.catalog.current("reports.value")
+            return version.id if version else "", len(known)
+
+    toml, said = folder / "shop.toml", []  # type: ignore[var-annotated]
+    assert night(0) == ("", 0)  # only when asked
+    first, known = night(24)
+    assert known == 1
+    assert night(24) == (first, 1)  # the same night
+    second, known = night(1e-9)
+    assert second != first
+    assert known == 2
+    with Shop.open(folder) as shop:
+        assert len(shop.assets.catalog.history("reports.value")) == 2
 
 
 @pytest.mark.slow
