@@ -162,24 +162,24 @@ class Shop:
         home = Path(folder).resolve()
         settings = config.load(home)
         url = settings.catalog and filled(settings.catalog, "shop.toml", "catalog")
-        lake = home / "store" / "lake"
+        lake = mirror.below(home / "store")
         here = Assets(home, buckets=settings.buckets, catalog=url, lake=mirror.place(lake))
         with (
             closing(here),
             durable.lock(home / "store" / "run.lock", wait=False, holder="a run"),
-            here.alone("lake", {"from": here.lake, "to": settings.lake}),
+            here.alone("move-lake", {"from": here.lake, "to": settings.lake}),
             here.committing(),
         ):
             return mirror.move(
                 lake,
                 settings.lake.rstrip("/"),
                 here._workspace(),
-                lambda done, total, text: report("lake", done, total, text),
+                lambda done, total, text: report("move", done, total, text),
             )
 
     def lake(self) -> dict[str, Any]:
         """Where the tables lie; see `mirror.about`."""
-        return mirror.about(self.assets.root / "lake", self.assets.lake)
+        return mirror.about(mirror.below(self.assets.root), self.assets.lake)
 
     def close(self) -> None:
         if self._service is not None:

@@ -117,3 +117,24 @@ def test_what_is_said_of_a_bad_picture_is_the_same_every_time(shop: Path, collec
     told = [collect(IMAGES, shop).rejects.row(0) for _ in range(2)]
     assert told[0] == told[1]
     assert "0x" not in str(told[0])
+
+
+def test_a_copied_folder_brings_no_picture_and_no_unreadable_file_twice(
+    shop: Path, collect: Any
+) -> None:
+    (shop / "images" / "i4.png").write_bytes(b"no picture")
+    first = collect(IMAGES, shop)
+    assert first.rejects.height == 1
+    shutil.copytree(shop / "images", shop / "copy")
+    shutil.rmtree(shop / "images")
+    shutil.move(shop / "copy", shop / "images")
+    copied = collect(IMAGES, shop, first.positions)
+    assert not any(batch.frame.height or batch.rejects.height for batch in copied.batches)
+    assert not collect(IMAGES, shop, copied.positions).batches  # and is known from now on
+    one = shop / "images" / "i1.png"
+    before = one.read_bytes()
+    Image.new("RGB", (9, 9)).save(one)
+    changed = collect(IMAGES, shop, copied.positions)
+    assert changed.frame["item_id"].to_list() == ["i1"]
+    one.write_bytes(before)  # what it was once is news again
+    assert collect(IMAGES, shop, changed.positions).frame["item_id"].to_list() == ["i1"]

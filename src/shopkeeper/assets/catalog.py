@@ -412,6 +412,14 @@ class Catalog:
                 result.setdefault(row["source"], {})[row["file"]] = row["position"]
         return result, anew
 
+    def committed(self, asset: str, source: str, file: str) -> dict[str, Any] | None:
+        """Up to where `file` of `source` was read into a version of `asset`; None: not, or more of it
+        was read since that is in no version yet."""
+        where = (positions.c.asset == asset, positions.c.source == source, positions.c.file == file)
+        settled = ~positions.c.staged & positions.c.settings.not_in(("", GIVEN_UP))
+        found = self._rows(sa.select(positions.c.position).where(*where, settled))
+        return found[0]["position"] if found else None
+
     def forget(self, asset: str, settings: str, *, all: bool = False) -> None:
         """Drop what is staged under another mapping, or all that was read; what it was read up to
         stays as a mark that the next version of `asset` replaces the one before. With `all`, files

@@ -121,6 +121,11 @@ def is_data(key: str) -> bool:
 # where the tables of a workspace lie
 
 
+def below(store: Path) -> Path:
+    """The folder of tables, or of their copies, in store/ of a workspace."""
+    return store / "lake"
+
+
 def place(lake: Path) -> str:
     """The address where the tables of the workspace lie whose store/lake is `lake`; "" for here."""
     try:

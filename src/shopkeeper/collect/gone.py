@@ -2,7 +2,8 @@
 
 A file that is gone stops a reading under a changed mapping, because it could be put back. A topic's
 retention cannot be undone: rows whose messages it deleted stay as they were mapped when they were
-read, and reading goes on at the oldest message that is left.
+read, and reading goes on at the oldest message that is left. A webhook's rows are kept even where all
+is read from the start by force: it was we who deleted them (webhook.prune).
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,7 +59,8 @@ def keep(
 
 def _read_before(context: Context, asset: str) -> Positions:
     """What the current version of `asset` was read up to, whatever the mapping was."""
-    settled = ~positions.c.staged & positions.c.settings.not_in(("", GIVEN_UP))
+    given_up = (positions.c.settings == GIVEN_UP) & positions.c.file.not_like("hook:%")
+    settled = ~positions.c.staged & (positions.c.settings != "") & ~given_up
     columns = positions.c.source, positions.c.file, positions.c.position
     query = sa.select(*columns).where(positions.c.asset == asset, settled)
     found: Positions = {}

@@ -76,11 +76,12 @@ def land(context: Context, table: str) -> None:
     run.resume(unread, mapping, REJECTS)
     rows.put(pl.DataFrame(schema=raw_schema(table)), bucket=0)
     unread.put(pl.DataFrame(schema=REJECTS), bucket=0)
-    if anew and not context.force and before is not None:
-        gone.keep(context, rows, unread, sources, known)
+    if anew and before is not None:
+        some = [s for s in sources if not context.force or s.format == "webhook"]
+        gone.keep(context, rows, unread, some, known)
     seq = rows.rows
     if not anew and before is not None:
-        seq += before.rows or 0
+        seq += following_number(before)
     taken = refused = 0
     for source in sources:
         name = name_of(source)
@@ -100,6 +101,8 @@ def land(context: Context, table: str) -> None:
             taken += height
             refused += batch.rejects.height
             context.progress(batch.done_bytes, batch.total_bytes, f"{taken:,} rows")
+    if seq > rows.rows + (0 if anew or before is None else before.rows or 0):
+        rows.notes["next"] = seq
     run.note("rows", taken)
     run.note("unread", refused)
 
@@ -121,6 +124,12 @@ def _all_there(context: Context, asset: str, sources: list[Source]) -> None:
             next="put them back, undo the change in shop.toml, or give their rows up with: "
             f"shopkeeper run collect.{asset.partition('.')[2]} --force",
         )
+
+
+def following_number(version: Version) -> int:
+    """The arrival number of the next row that comes into a raw table; more than its rows where a file
+    was read again and gave fewer (again.py)."""
+    return max(version.rows or 0, int(version.notes.get("next", 0)))
 
 
 def begun(version: Version) -> str:
