@@ -1047,10 +1047,19 @@ def _useful(
             where="graph models",
             next=f"there are: {', '.join(_kind_name(int(code)) for code in kinds)}",
         )
-    if config.again and not ordered and len(kinds) < 2:
-        off["again"] = "without order and kinds no item is there twice"
+    if config.again and not _twice(data.sequences, ordered):
+        off["again"] = "nobody has an item twice" if ordered else "nobody has an item by two kinds"
     chosen = replace(config, next="yes" if ordered else "no")
     return replace(chosen, **dict.fromkeys(off, False)), off  # type: ignore[arg-type]
+
+
+def _twice(sequences: Sequences, ordered: bool) -> bool:
+    """Whether anybody has an item twice; without order: by two kinds."""
+    owner = np.repeat(np.arange(len(sequences), dtype=np.int64), sequences.lengths)
+    pair = owner * (int(sequences.items.max(initial=0)) + 1) + sequences.items
+    if not ordered:
+        pair = np.unique(pair * len(KIND_CODES) + sequences.kinds) // len(KIND_CODES)
+    return len(np.unique(pair)) < len(pair)
 
 
 def _kind_name(code: int) -> str:
