@@ -166,8 +166,28 @@ def test_a_shop_tells_all_its_steps_and_they_are_valid(folder: Path) -> None:
     names = {e["job"]["name"] for e in events if e["eventType"] == "COMPLETE"}
     assert {"clean.events", "features.sequences"} <= names
     seen = set().union(*map(check, events))
-    assert "dataQualityAssertions" in seen
+    assert {"dataQualityAssertions", "dataQualityMetrics"} <= seen
+    (clean,) = [e for e in events if e["job"]["name"] == "clean.events" and e["outputs"]]
+    facets = {d["name"]: d["facets"] for d in clean["outputs"]}
+    metrics = facets["clean.events"]["dataQualityMetrics"]
+    assert metrics["rowCount"] == facets_rows(clean, "clean.events")
+    kinds = metrics["columnMetrics"]["kind"]
+    assert kinds["nullCount"] + kinds["count"] == metrics["rowCount"]
+    assert set(kinds) == {"nullCount", "count", "distinctCount"}  # of no row its value
+    (raw,) = [d for d in clean["inputs"] if d["name"] == "raw.events"]
+    checks = raw["inputFacets"]["dataQualityAssertions"]["assertions"]
+    assert all(check["success"] == ("severity" not in check) for check in checks)
+    assert any(check["success"] for check in checks)
+    (features,) = [e for e in events if e["job"]["name"] == "features.sequences" and e["outputs"]]
+    (read,) = [d for d in features["inputs"] if d["name"] == "clean.events"]
+    again = read["inputFacets"]["dataQualityMetrics"]
+    assert again["columnMetrics"] == metrics["columnMetrics"]
     assert {d["namespace"] for e in events for d in e["outputs"]} == {"corner"}
+
+
+def facets_rows(event: dict[str, Any], name: str) -> int:
+    (made,) = [d for d in event["outputs"] if d["name"] == name]
+    return int(made["outputFacets"]["outputStatistics"]["rowCount"])
 
 
 def test_an_event_with_a_field_that_the_standard_does_not_know_would_be_found(

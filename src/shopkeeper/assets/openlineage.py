@@ -22,7 +22,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from shopkeeper.assets import durable, lineage
+from shopkeeper.assets import durable, lineage, profile
 from shopkeeper.assets.catalog import Catalog, Version, now, upsert
 from shopkeeper.assets.lineage import EXTERNAL, ROWS, Edge
 from shopkeeper.assets.schema import external_edges, lineage_outbox
@@ -34,6 +34,7 @@ PRODUCER = "https://pypi.org/project/shopkeeper/" + metadata.version("shopkeeper
 SECONDS = 3.0  # that an endpoint has to answer
 TOGETHER = 500  # events sent in one round
 ERROR = 500  # characters of a failure that are kept
+_SEVERITY = {"WARN": "warn", "FAIL": "error"}
 _KINDS = {"copied": "IDENTITY", "computed": "TRANSFORMATION", "read": "TRANSFORMATION"}
 
 
@@ -132,17 +133,33 @@ def checked(inputs: Iterable[dict[str, Any]], quality: Version) -> None:
     if layer != "quality" or not isinstance(rules, list):
         return
     assertions = [
-        {"assertion": str(rule["rule"]), "success": rule["level"] != "FAIL"}
+        {
+            "assertion": str(rule["rule"]).partition(":")[0],
+            "name": str(rule["rule"]),
+            "success": rule["level"] == "PASS",
+            "actual": f"{rule.get('count', 0)} of {rule.get('rows', 0)} rows",
+        }
         | ({"column": rule["column"]} if rule.get("column") else {})
+        | ({"severity": _SEVERITY[rule["level"]]} if rule["level"] in _SEVERITY else {})
         for rule in rules
     ]
     for one in inputs:
         if one["name"] == f"raw.{table}":
-            one["inputFacets"] = {
-                "dataQualityAssertions": _facet(
-                    "1-1-0/DataQualityAssertionsDatasetFacet", assertions=assertions
-                )
-            }
+            one.setdefault("inputFacets", {})["dataQualityAssertions"] = _facet(
+                "1-1-0/DataQualityAssertionsDatasetFacet", assertions=assertions
+            )
+
+
+def measured(told: Mapping[str, Any], version: Version, facet: str) -> dict[str, Any]:
+    """A profile of a version (`profile.finish`) as a facet: rows, and of each column nulls, values and
+    how many of them are distinct. Least and greatest would be values of rows: they stay here."""
+    columns: dict[str, dict[str, Any]] = {}
+    for column in told["columns"]:
+        counts = {"nullCount": column["nulls"], "count": float(told["rows"] - column["nulls"])}
+        if column["distinct"] is not None:
+            counts["distinctCount"] = column["distinct"]
+        columns[column["column"]] = counts
+    return _facet(facet, rowCount=told["rows"], bytes=version.bytes, columnMetrics=columns)
 
 
 def _facet(schema: str, **values: Any) -> dict[str, Any]:
@@ -191,19 +208,31 @@ class Teller:
         step: str,
         inputs: Iterable[str],
         made: Sequence[tuple[Version, Mapping[str, Any], list[Edge]]],
+        profiles: Mapping[str, Mapping[str, Any]],
     ) -> None:
-        """Args: made: versions, what is said of their assets, and the edges of their columns."""
+        """Args:
+        made: versions, what is said of their assets, and the edges of their columns.
+        profiles: of versions that were made, by id; those of inputs are in the catalogue.
+        """
         if self.targets:
-            read = [dataset(i, catalog.version(i), self.namespace) for i in sorted(inputs)]
-            for version, _, _ in made:
+            read = []
+            for version_id in sorted(inputs):
+                version = catalog.version(version_id)
+                read.append(dataset(version_id, version, self.namespace))
+                if version is not None and (told := profile.kept(catalog, version_id)):
+                    facet = measured(told, version, "1-0-3/DataQualityMetricsInputDatasetFacet")
+                    read[-1]["inputFacets"] = {"dataQualityMetrics": facet}
+            wrote = []
+            for version, about, edges in made:
                 checked(read, version)
-            wrote = [
-                output(version, self.namespace, about, edges) for version, about, edges in made
-            ]
-            told = event(
+                wrote.append(output(version, self.namespace, about, edges))
+                if (told := profiles.get(version.id)) is not None:
+                    facet = measured(told, version, "1-0-1/DataQualityMetricsDatasetFacet")
+                    wrote[-1]["facets"]["dataQualityMetrics"] = facet
+            ended = event(
                 "COMPLETE", run_id, step, now(), self.namespace, inputs=read, outputs=wrote
             )
-            self.queue(connection, told)
+            self.queue(connection, ended)
 
 
 def deliver(catalog: Catalog, root: Path) -> dict[str, Any]:

@@ -886,7 +886,13 @@ class Run:
                         _settle(connection, name, writer.settings)
                 connection.execute(self._end("done"))
                 self.assets.teller.complete(
-                    connection, self.assets.catalog, self.id, self.step, self._inputs, wrote
+                    connection,
+                    self.assets.catalog,
+                    self.id,
+                    self.step,
+                    self._inputs,
+                    wrote,
+                    profiles,
                 )
         self.made = [version for version, _, is_new in new if is_new]
         if self.assets.lake:
