@@ -35,23 +35,35 @@ KINDS = ("view", "cart", "favorite", "purchase")
 END = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def generate(folder: Path, rows: int, parts: int = PARTS, seed: int = 7) -> None:
-    """Events of rows/50 users over 90 days, in order of time, and 100,000 items."""
-    rng = np.random.default_rng(seed)
+def generate(
+    folder: Path,
+    rows: int,
+    parts: int = PARTS,
+    seed: int = 7,
+    users: int = 0,
+    days: tuple[float, float] = (-90, 0),
+) -> None:
+    """Events of rows/50 users over 90 days, in order of time, and 100,000 items.
+
+    Args:
+        users: others than rows/50.
+        days: from when to when, beside END.
+    """
+    rng, prices_of = np.random.default_rng(seed), np.random.default_rng(7)
     (folder / "user_behavior").mkdir(parents=True)
     items = 100_000
-    prices = rng.integers(100, 100_000, items)
+    prices = prices_of.integers(100, 100_000, items)
     pl.DataFrame({"item_id": [f"i{n}" for n in range(items)], "price_minor": prices}).write_csv(
         folder / "item_data.csv"
     )
-    edges = np.linspace(END.timestamp() - 90 * 86_400, END.timestamp(), parts + 1)
+    edges = np.linspace(*(END.timestamp() + day * 86_400 for day in days), parts + 1)
     for part in range(parts):
         size = rows // parts
         item = (rng.random(size) ** 2 * items).astype(np.int64)
         at = np.sort(rng.uniform(edges[part], edges[part + 1], size)).astype(np.int64)
         frame = pl.DataFrame(
             {
-                "user_id": rng.integers(0, max(1, rows // 50), size),
+                "user_id": rng.integers(0, users or max(1, rows // 50), size),
                 "item_id": item,
                 "kind": rng.choice(KINDS, size, p=(0.8, 0.1, 0.05, 0.05)),
                 "ts": at,

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +55,22 @@ def one(folder: Path) -> None:
     from shopkeeper.shop import Shop
 
     with Shop.open(folder) as shop:
-        began = time.monotonic()
+        began, at = time.monotonic(), datetime.now(UTC).isoformat(timespec="microseconds")
         shop.run(["collect"])
         collected = time.monotonic()
         shop.run(["clean", "features"])
         done = time.monotonic()
         made = sorted({name for step in shop.steps for name in step.makes})
         current = {name: shop.assets.catalog.current(name) for name in made}
-        cpu = sum(run["cpu_seconds"] or 0 for run in shop.runs(limit=500))
+        runs = [run for run in shop.runs(limit=500) if run["started_at"] >= at]
+        cpu = sum(run["cpu_seconds"] or 0 for run in runs)
+        steps = {run["step"]: run["cpu_seconds"] or 0 for run in runs}
+        cleaned = shop.assets.catalog.runs(step="clean.events", limit=1)[0]["notes"]
     digests = {name: version.digest for name, version in current.items() if version is not None}
-    print(json.dumps({"collect": collected - began, "rest": done - collected, "cpu": cpu, "digests": digests}))  # fmt: skip
+    notes = {key: cleaned[key] for key in ("added", "buckets_anew") if key in cleaned}
+    rows = current["clean.events"].rows if current.get("clean.events") else 0
+    print(json.dumps({"collect": collected - began, "rest": done - collected, "cpu": cpu, "digests": digests,
+                      "steps": steps, "rows": rows, "notes": notes}))  # fmt: skip
 
 
 def _copy(shop: Path, copy: Path, keys: str) -> None:
@@ -78,23 +85,29 @@ def _copy(shop: Path, copy: Path, keys: str) -> None:
 
 
 def increment(folder: Path, rows: int) -> None:
-    """CPU and wall seconds of a full run, and of a run after 1% new rows came."""
-    from shopkeeper.shop import Shop
-
-    _module("collect_clean").generate(folder / "shop", rows)
-    _module("collect_clean").generate(folder / "more", rows // 100, seed=8)
-    spent = []
-    for turn in range(2):
-        if turn:
-            for path in (folder / "more" / "user_behavior").iterdir():
-                shutil.copy(path, folder / "shop" / "user_behavior" / f"new-{path.name}")
-        began, cpu = time.monotonic(), time.process_time()
-        with Shop.open(folder / "shop") as shop:
-            shop.run(GROUPS)
-        spent.append((time.process_time() - cpu, time.monotonic() - began))
-    (full_cpu, full), (more_cpu, more) = spent
-    print(f"{rows:,} rows: CPU {full_cpu:.1f} s, wall {full:.1f} s")
-    print(f"1% new rows of all users: CPU {more_cpu:.1f} s ({more_cpu / full_cpu:.1%}), wall {more:.1f} s ({more / full:.1%})")  # fmt: skip
+    """CPU and wall seconds of a full run, and of runs after 1% new rows came: of the next day, and of
+    all the days that are there. Each run in a process of its own, without its start."""
+    generate = _module("collect_clean").generate
+    shop, share = folder / "shop", rows // 100
+    generate(shop, rows)
+    whole: dict[str, Any] = {}
+    days = {"all": None, "next day": (0, 1), "the day after": (1, 2), "late": (-90, 0)}
+    for turn, (name, when) in enumerate(days.items()):
+        if when is not None:
+            more = folder / f"more-{turn}"
+            generate(more, share, 1, seed=8 + turn, users=rows // 50, days=when)
+            for path in sorted((more / "user_behavior").iterdir()):
+                shutil.move(path, shop / "user_behavior" / f"more-{turn}-{path.name}")
+        command = [sys.executable, __file__, "one", str(shop)]
+        told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])  # fmt: skip
+        steps = told["steps"]
+        told["collect, clean"] = sum(
+            s for name, s in steps.items() if not name.startswith("features")
+        )
+        told["all"] = sum(steps.values())
+        whole = whole or told
+        said = ", ".join(f"{what} {told[what]:.2f} CPU s ({told[what] / whole[what]:.1%})" for what in ("collect, clean", "all"))  # fmt: skip
+        print(f"{name:14} {told['rows']:>12,} rows  {said}  {told['notes']}", flush=True)
 
 
 def writers(folder: Path, processes: int, commits: int) -> None:

@@ -152,6 +152,37 @@ def test_days_that_are_added_one_by_one_come_to_the_rows_of_cleaning_all(
         assert state(shops[0]) == state(shops[1])
 
 
+def test_an_event_that_comes_again_in_a_later_file_is_one_event(tmp_path: Path) -> None:
+    shops, dice = both(tmp_path), random.Random(9)
+    day = 86_400
+    first = [
+        *some_events(dice, 0, day, 100),
+        event("a", "i1", day - 1.0),  # sent again past midnight
+        event("b", "i1", day - 3.0),  # again and again: the second was merged, the third is new
+        event("b", "i1", day - 1.2),
+        event("c", "i2", 50.0, event_id="c1"),
+        event("c", "i2", 51.0, event_id="c2"),  # merged, and its id comes again
+        event("d", "i3", 60.0, event_id="d1"),
+    ]
+    then = [
+        event("a", "i1", day + 0.5),
+        event("b", "i1", day + 0.7),
+        event("c", "i2", day + 900.0, event_id="c2"),
+        event("d", "i4", day + 900.0, event_id="d1"),  # of another item: no repeat
+        event("e", "i4", day + 900.0, event_id="d1"),  # of another user: an event of its own
+    ]
+    for folder in shops:
+        write_day(folder, "0", first)
+        run(folder)
+        write_day(folder, "1", then)
+    notes = [run(folder) for folder in shops]
+    assert notes[0]["added"] == 5
+    assert "buckets_anew" not in notes[0]
+    assert state(shops[0]) == state(shops[1])
+    added = [row for row in state(shops[0])["clean"] if row[5] == "i4" and "e" in row[-1]]
+    assert len(added) == 1
+
+
 def test_rows_of_a_robot_leave_when_a_new_row_betrays_it(tmp_path: Path) -> None:
     shops, dice = both(tmp_path), random.Random(4)
     crowd = some_events(dice, 0, 86_400, 200)

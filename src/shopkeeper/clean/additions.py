@@ -9,8 +9,9 @@ The others are found here, too many rather than too few: whoever is named is cle
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import polars as pl
 
 from shopkeeper.assets.lake import DataFile
@@ -33,6 +34,7 @@ class Old:
     raw: pl.LazyFrame
     clean: Rows
     quarantine: pl.LazyFrame
+    last: datetime | None  # newest time of an event in it that may be; None: not known
 
 
 def changed_items(before: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
@@ -81,7 +83,7 @@ def touched(
     found = [robots, _judged_again(old, items, settings, now)]
     if len(users):
         found.append(_same_ids(rows, old.raw))
-        found.append(_near(rows, old.raw, settings))
+        found.append(_near(rows, old, settings))
         found.append(_robots_before(users, old.quarantine))
         found.append(_robots_now(rows, users, alone, old.clean, settings))
     return pl.concat([one.rename("user_id").cast(pl.String) for one in found]).unique().sort()
@@ -108,7 +110,7 @@ def _same_ids(rows: pl.DataFrame, raw: pl.LazyFrame) -> pl.Series:
     return old.collect().join(given, on=["user", "id"], how="semi")["user"]
 
 
-def _near(rows: pl.DataFrame, raw: pl.LazyFrame, settings: CleanSettings) -> pl.Series:
+def _near(rows: pl.DataFrame, old: Old, settings: CleanSettings) -> pl.Series:
     """Users with an old and a new row that may be one event, sent again within seconds."""
     window = timedelta(seconds=max(settings.same_event_seconds, 0.0))
     timed = rows.select("user", "ts").drop_nulls()
@@ -117,8 +119,10 @@ def _near(rows: pl.DataFrame, raw: pl.LazyFrame, settings: CleanSettings) -> pl.
     first, last = timed["ts"].min(), timed["ts"].max()
     assert isinstance(first, datetime)
     assert isinstance(last, datetime)
+    if old.last is not None and first.replace(tzinfo=UTC) - window > old.last:
+        return pl.Series(dtype=pl.String)
     low, high = (f"{at:%Y-%m-%dT%H:%M:%S}" for at in (first - window, last + window))
-    near = raw.filter(pl.col("ts").is_between(pl.lit(low), pl.lit(high + "~")))
+    near = old.raw.filter(pl.col("ts").is_between(pl.lit(low), pl.lit(high + "~")))
     near = near.select(user=pl.col("user_id").str.strip_chars(), ts="ts")
     there = near.filter(pl.col("user").is_in(timed["user"].unique().implode())).collect()
     there = there.with_columns(pl.col("ts").str.to_datetime(TIME, time_unit="us", strict=False))
@@ -147,27 +151,22 @@ def _robots_now(
     Few users have acts enough to be one. Of most that is told by counting: a row that is added makes
     two pauses of a sitting more, at the most.
     """
-    act = (pl.col("kind") != Kind.IMPRESSION.value) & pl.col("user_id").is_in(users.implode())
     files = sorted(clean.files, key=lambda file: (-file.rows, file.path))
     if not files:
         return pl.Series(dtype=pl.String)
     base, others = files[:1], files[1:]
 
-    def acts(of: Sequence[DataFile], columns: Sequence[str]) -> pl.DataFrame:
-        return replace(clean, files=tuple(of)).scan().filter(act).select(columns).collect()
+    def acts(of: Sequence[DataFile], columns: Sequence[str]) -> pl.LazyFrame:
+        some = replace(clean, files=tuple(of)).scan()
+        return some.filter(pl.col("kind") != Kind.IMPRESSION.value).select(columns)
 
-    there = acts(base, ["user_id", "ts"])
-    if (there["user_id"] < there["user_id"].shift(1)).any():
-        there = there.sort("user_id", "ts")
-    pause = pl.col("ts").diff().dt.total_microseconds()
-    sitting = pause.is_between(1, bots.SITTING_US) & (
-        pl.col("user_id") == pl.col("user_id").shift(1)
+    counted = _sittings(acts(base, ["user_id", "ts"]).collect()).filter(
+        pl.col("user_id").is_in(users.implode())
     )
-    counted = there.select("user_id", sitting=sitting.fill_null(False))
-    counted = counted.group_by("user_id").agg(acts=pl.len(), pauses=pl.col("sitting").sum())
     added = [rows.select(user_id="user")]
     if others:
-        added.append(acts(others, ["user_id"]))
+        mine = acts(others, ["user_id"]).filter(pl.col("user_id").is_in(users.implode()))
+        added.append(mine.collect())
     more = pl.concat(added).group_by("user_id").agg(more=pl.len())
     both = counted.join(more, on="user_id", how="full", coalesce=True).fill_null(0)
     least = min(settings.bot_events_per_hour, settings.bot_items_per_day)
@@ -181,6 +180,27 @@ def _robots_now(
     theirs = clean.scan().filter(pl.col("user_id").is_in(few.implode())).select(columns)
     together = pl.concat([theirs.collect(), alone.select(columns).filter(pl.col("user_id").is_in(few.implode()))])  # fmt: skip
     return bots.find(together.sort("user_id", "ts"), settings, None)["user_id"]
+
+
+def _sittings(acts: pl.DataFrame) -> pl.DataFrame:
+    """user_id, acts, pauses: of each user, how many acts, and pauses within a sitting.
+
+    Args:
+        acts: user_id, ts; cheapest where each user's lie together, in order of time.
+    """
+    runs = acts["user_id"].rle().struct.unnest()
+    if runs["value"].n_unique() < runs.height:
+        acts = acts.sort("user_id", "ts")
+        runs = acts["user_id"].rle().struct.unnest()
+    if not runs.height:
+        return pl.DataFrame(schema={"user_id": pl.String, "acts": pl.Int64, "pauses": pl.Int64})
+    ends = runs["len"].cum_sum().to_numpy().astype(np.int64)
+    starts = ends - runs["len"].to_numpy()
+    pause = np.diff(acts["ts"].to_physical().to_numpy(), prepend=0)
+    pause[starts] = 0  # the first of a user follows nothing
+    sitting = ((pause >= 1) & (pause <= bots.SITTING_US)).astype(np.int64)
+    pauses = np.add.reduceat(sitting, starts)
+    return pl.DataFrame({"user_id": runs["value"], "acts": ends - starts, "pauses": pauses})
 
 
 def _judged_again(

@@ -227,6 +227,7 @@ class Settled:
     checks: pl.DataFrame
     merged: int
     repaired: Mapping[str, int]
+    last: datetime | None = None  # see `Cleaned`
     adds: bool = False  # to what the bucket held before; else this is all of it
 
 
@@ -239,11 +240,12 @@ class Account:
     merged: int
     repaired: Mapping[str, int]
     checks: pl.DataFrame
+    last: datetime | None = None
 
     @classmethod
     def of(cls, part: Settled) -> "Account":
         counts = part.clean.rows, part.quarantine.rows, part.merged
-        return cls(*counts, part.repaired, part.checks)
+        return cls(*counts, part.repaired, part.checks, part.last)
 
     @property
     def rows(self) -> int:
@@ -258,16 +260,19 @@ class Account:
             self.merged + more.merged,
             dict(repaired),
             combine_checks([self.checks, more.checks]),
+            max((at for at in (self.last, more.last) if at is not None), default=None),
         )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, which `from_dict` takes."""
-        return {**vars(self), "checks": [list(row) for row in self.checks.iter_rows()]}
+        checks = [list(row) for row in self.checks.iter_rows()]
+        return {**vars(self), "checks": checks, "last": self.last and self.last.isoformat()}
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> "Account":
         checks = pl.DataFrame(told["checks"], schema=CHECKS, orient="row")
-        return cls(**{**told, "checks": checks})
+        last = told["last"] and datetime.fromisoformat(told["last"])
+        return cls(**{**told, "checks": checks, "last": last})
 
 
 def settle(bucket: int, cleaned: Cleaned, out: Outputs) -> Settled:
@@ -279,6 +284,7 @@ def settle(bucket: int, cleaned: Cleaned, out: Outputs) -> Settled:
         checks=cleaned.checks,
         merged=cleaned.merged,
         repaired=cleaned.repaired,
+        last=cleaned.last,
     )
 
 

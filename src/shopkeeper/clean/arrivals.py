@@ -8,7 +8,7 @@ is the same either way; reasons in quarantine and the counts of late rows are as
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -46,8 +46,8 @@ NEW = "new "  # of a raw table's name: only its new rows
 Scan = Callable[[str, Sequence[str]], pl.LazyFrame | None]
 
 
-def events_step(context: Context) -> None:
-    """raw.events and raw.feedback, by bucket."""
+def events_step(context: Context, anew: frozenset[int] = frozenset()) -> None:
+    """raw.events and raw.feedback, by bucket; those of `anew` as a whole, whatever is there."""
     run, settings = context.run, context.settings
     names = [name for name in RAW if run.has(name)]
     rows = sum(context.assets.current(name).rows or 0 for name in names)
@@ -79,6 +79,7 @@ def events_step(context: Context) -> None:
         repairs=told,
         out=outputs(context, "events", contract),
         changed=past.changed if past else None,
+        last={bucket: one.last for bucket, one in past.accounts.items()} if past else {},
     )
     derivations.events(run, contract, (identity.IDENTITIES, identity.MOVED))
     whole = [*names, *[identity.MOVED] * (shared.away.height > 0)]
@@ -90,7 +91,7 @@ def events_step(context: Context) -> None:
         profiles = clean.profiles
     else:
         clean.mode = rejected.mode = "buckets"
-        few = past.worn(settings.buckets)
+        few = past.worn(settings.buckets) | past.broken | anew
         done = _beside(
             context, past, context.each(add_events, shared, past.tasks(iter(tasks), few))
         )
@@ -148,6 +149,9 @@ class EventsShared:
     repairs: tuple[repairs.Repair, ...]
     out: Outputs
     changed: pl.DataFrame | None = None  # of items, since the rows that are there were cleaned
+    last: Mapping[int, datetime | None] = field(
+        default_factory=dict
+    )  # of each bucket that is there
 
 
 def clean_events_bucket(shared: EventsShared, task: BucketTask) -> Settled:
@@ -194,6 +198,7 @@ class Past:
     versions: Mapping[str, Version]
     new: Mapping[str, Sequence[DataFile]]  # raw table -> data files that came
     old: Mapping[str, Sequence[DataFile]]
+    broken: set[int]  # buckets where rows went, so that nothing can be added to what is there
     rows: Callable[[str, Sequence[DataFile]], Rows]
     changed: pl.DataFrame
     profile: dict[str, Any] | None
@@ -237,7 +242,9 @@ def add_events(shared: EventsShared, task: BucketTask) -> Settled:
     )
     rows = new.collect()
     alone = _clean(shared, rows)
-    there = additions.Old(old, task.inputs[CLEAN], task.inputs[QUARANTINE].scan())
+    there = additions.Old(
+        old, task.inputs[CLEAN], task.inputs[QUARANTINE].scan(), shared.last.get(task.bucket)
+    )
     by_robots = alone.quarantine.filter(pl.col("rule").str.starts_with("bot:"))
     robots = by_robots["user_id"].str.strip_chars()
     assert shared.changed is not None
@@ -275,6 +282,7 @@ def add_events(shared: EventsShared, task: BucketTask) -> Settled:
             for rule in sorted({*rest.repaired, *now.repaired})
             if (count := sum(one.repaired.get(rule, 0) * sign for one, sign in ((rest, 1), (now, 1), (was, -1))))
         },
+        last=max((one.last for one in (rest, now) if one.last is not None), default=None),
     )  # fmt: skip
     return replace(settle(task.bucket, added, shared.out), adds=True)
 
@@ -329,13 +337,14 @@ def _past(
         }
         new: dict[str, list[DataFile]] = {}
         old: dict[str, list[DataFile]] = {}
+        broken: set[int] = set()
         for name in names:
             there[name] = run.rows(name)
             before = assets.rows(name, by=OWNER, purpose=Purpose.OPERATE, version=told["raw"][name])
-            parted = _parted(assets.catalog.merged(name), before.files, there[name].files)
-            if parted is None:
-                return None
-            old[name], new[name] = parted
+            old[name], new[name], gone = _parted(
+                assets.catalog.merged(name), before.files, there[name].files
+            )
+            broken |= gone
         changed = _changed(context, told["items"], items)
     except NotFound:  # a version from then was given up
         return None
@@ -343,7 +352,7 @@ def _past(
         return None
     files = {name: there[name].files for name in (CLEAN, QUARANTINE)}
     versions = {CLEAN: version, QUARANTINE: rejected}
-    return Past(accounts, files, versions, new, old, rows, changed, told["profile"])
+    return Past(accounts, files, versions, new, old, broken, rows, changed, told["profile"])
 
 
 def _counted(counted: Account, rule: str) -> bool:
@@ -352,8 +361,8 @@ def _counted(counted: Account, rule: str) -> bool:
 
 def _parted(
     merged: Mapping[str, Mapping[str, Any]], before: Sequence[DataFile], now: Sequence[DataFile]
-) -> tuple[list[DataFile], list[DataFile]] | None:
-    """Data files of now that hold what was there before, and those that came; None: they differ in
+) -> tuple[list[DataFile], list[DataFile], set[int]]:
+    """Data files of now that hold what was there before, those that came, and buckets that differ in
     more than what came. A file that a compaction made counts as those it was made of."""
 
     def parts(file: DataFile) -> set[tuple[int, str]]:
@@ -365,9 +374,9 @@ def _parted(
     was = {part for file in before for part in parts(file)}
     old = [file for file in now if parts(file) <= was]
     new = [file for file in now if not parts(file) & was]
-    if len(old) + len(new) < len(now) or {part for file in old for part in parts(file)} != was:
-        return None
-    return old, new
+    lost = was - {part for file in old for part in parts(file)}
+    torn = {file.bucket for file in now if file not in old and file not in new}
+    return old, new, {bucket for bucket, _ in lost} | torn
 
 
 def _changed(

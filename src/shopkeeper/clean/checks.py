@@ -6,6 +6,7 @@ written for them alone, so clean rows cost no more than the bare expressions.
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import polars as pl
 
@@ -44,6 +45,7 @@ class Cleaned:
     checks: pl.DataFrame  # CHECKS
     merged: int
     repaired: dict[str, int]
+    last: datetime | None = None  # newest time of a row that broke no rule by itself
 
 
 @dataclass

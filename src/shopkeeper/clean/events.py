@@ -10,6 +10,7 @@ missing, long past or to come, an id used for two different events, and all that
 Without any times, equal lines cannot be told from repeated acts; they stay, and are counted.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -74,6 +75,7 @@ def clean_events(
         contract=contract or contracts.built_in("events"),
     )
     rows = _in_order(ledger)
+    last = rows["ts"].max()
     rows, merged = _merge_ids(ledger, rows)
     exact, resent = _repeats(ledger, rows, settings)
     ledger.notice("duplicate:exact", "event_id", int(exact.sum()), _stands(rows, exact))
@@ -84,7 +86,8 @@ def clean_events(
     keep = ~(robot | again)
     ledger.notice("duplicate:resent", "event_id", int(again.sum()), _stands(rows, again))
     merged += int(exact.sum()) + int(again.sum())
-    return ledger.close(rows.filter(keep).drop("row"), merged)
+    cleaned = ledger.close(rows.filter(keep).drop("row"), merged)
+    return replace(cleaned, last=last if isinstance(last, datetime) else None)
 
 
 def check_rows(
