@@ -107,6 +107,10 @@ def test_a_person_is_called_by_the_id_that_registered_first() -> None:
         ("phone", "0086 138 0013 8000", "13800138000"),
         ("phone", "13800138000", "13800138000"),
         ("phone", "13800138000.0", "13800138000"),
+        ("phone", "8613800138000", "13800138000"),
+        ("phone", "8613800138000.0", "13800138000"),
+        ("phone", "010 8613 1234", "1086131234"),
+        ("phone", "8613 1234", "86131234"),
         ("phone", "12", None),
         ("name", "ＬＩ  Na", "lina"),
         ("lower", " A1 ", "a1"),
@@ -280,3 +284,15 @@ def test_a_decision_needs_a_reason_and_two_ids_that_are_one_person(shop: Path) -
             opened.unlink("u0", "u1", "never were")
         with pytest.raises(NotFound, match="were not taken apart"):
             opened.relink("u0", "w0", "by mistake")
+
+
+@pytest.mark.parametrize("name", ["a\\b", "ends in \\", 'says "so"', "电话", "a.b"])
+def test_an_attribute_may_have_any_name_that_shop_toml_can_say(name: str) -> None:
+    key = IdentityKey.model_validate({"from": f"users.attributes.{name}"})
+    told = [{name: "v"}, {name: None}, {"other": 1}, {name: 7}, [1]]
+    frame = pl.DataFrame(
+        {"user_id": list("abcde"), "attributes": [json.dumps(one, ensure_ascii=False) for one in told],
+         "source": "s", "file": "f", "line": [1, 2, 3, 4, 5]}
+    )  # fmt: skip
+    made = identity.key_values(frame, {"k": key}, "users")
+    assert made.sort("user_id").select("user_id", "value").rows() == [("a", "v"), ("d", "7")]

@@ -45,6 +45,28 @@ def test_the_newest_is_by_its_time_where_a_state_tells_one(raw: Raw) -> None:
     assert made.clean["title"].to_list() == ["new"]
 
 
+def test_regions_that_lead_round_a_circle_and_ties_to_oneself_go_to_quarantine(raw: Raw) -> None:
+    parents = {"a": "b", "b": "c", "c": "a", "below": "a", "own": "own", "top": None, "x": "top"}
+    rows = [{"region_id": name, "parent_id": parent} for name, parent in parents.items()]
+    rows.insert(0, {"region_id": "b", "parent_id": "top"})  # an older state, without a circle
+    made = clean_table(raw("regions", rows), contracts.built_in("regions"), now=NOW)
+    assert made.clean["region_id"].to_list() == ["b", "below", "top", "x"]
+    assert made.quarantine.sort("region_id").select("region_id", "rule").rows() == [
+        (name, "cycle:parent_id") for name in ("a", "b", "c", "own")
+    ]
+    assert "parent_id is 'b', wanted no region_id that leads back" in str(
+        made.quarantine["detail"].to_list()
+    )
+    ties = [
+        {"user_id": "u1", "kind": "user", "target_user_id": "u1"},
+        {"user_id": "u1", "kind": "user", "target_user_id": "u2"},
+        {"user_id": "u1", "kind": "shop", "shop_id": "u1"},
+    ]
+    made = clean_table(raw("follows", ties), contracts.built_in("follows"), now=NOW)
+    assert made.quarantine["rule"].to_list() == ["self:target_user_id"]
+    assert made.clean.height == 2
+
+
 def test_what_breaks_the_contract_goes_to_quarantine_with_the_rule(raw: Raw) -> None:
     rows = [
         review(review_id="r1", rating="9"),

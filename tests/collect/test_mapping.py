@@ -232,3 +232,9 @@ def test_all_missing_columns_are_named_at_once_each_with_a_guess_of_its_own() ->
         plan(Source(table="events", path="f.csv"), Settings(), "f.csv", ["visitor", "thing", "ts"])
     assert "no column 'user_id' and no column 'item_id', which events need" in str(told.value)
     assert 'columns = { user_id = "visitor", item_id = "thing" }' in str(told.value)
+
+
+def test_a_column_that_nothing_resembles_is_not_said_to_be_an_id() -> None:
+    with pytest.raises(InputError) as told:
+        plan(Source(table="knowledge", path="f.csv"), Settings(), "f.csv", ["id", "body_text"])
+    assert 'columns = { title = "…" }' in told.value.next

@@ -21,6 +21,7 @@ Values leave this file only as keyed hashes; the salt is the workspace's own.
 
 import hashlib
 import hmac
+import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ DECISION: dict[str, Any] = {
     "at": pl.Datetime("us", "UTC"),
 }
 _SYLLABLES = "\u2e80"  # from here on signs write syllables and words, no single sounds
+WHOLE_PHONE = 10  # digits from which on a number is whole: with its area, or a mobile one
 NO_VALUE = ("", "null", "none", "nan", "n/a", "unknown", "undefined", "-", "无", "未知")
 
 
@@ -91,8 +93,12 @@ def normalised(value: pl.Expr, key: IdentityKey) -> pl.Expr:
             written = text.str.replace(r"\.0+$", "")  # a number that once was a float
             digits = written.str.replace_all(r"[^0-9]", "")
             abroad = text.str.starts_with("+") | digits.str.starts_with("00")
+            whole = ~digits.str.starts_with("0")
             digits = digits.str.strip_chars_start("0")
             if key.country:
+                # 8613800138000: behind the code stands a number that is whole without it
+                whole &= digits.str.len_chars() >= len(key.country) + WHOLE_PHONE
+                abroad |= whole
                 own = digits.str.starts_with(key.country) & abroad
                 digits = pl.when(own).then(digits.str.slice(len(key.country))).otherwise(digits)
                 digits = digits.str.strip_chars_start("0")
@@ -120,7 +126,7 @@ def key_values(frame: pl.DataFrame, keys: Mapping[str, IdentityKey], table: str)
             continue
         value = pl.col(column).cast(pl.String)
         if rest:
-            value = value.str.json_path_match(f"$['{rest[0]}']")
+            value = _attribute(value, rest[0])
         made = frame.select(
             pl.col("user_id").str.strip_chars(),
             key=pl.lit(name),
@@ -131,6 +137,22 @@ def key_values(frame: pl.DataFrame, keys: Mapping[str, IdentityKey], table: str)
         ).filter(pl.col("value").is_not_null(), pl.col("user_id").is_not_null())
         parts.append(made.sort("file", "line").unique(["user_id", "value"], keep="first"))
     return pl.concat([pl.DataFrame(schema=VALUES), *parts])
+
+
+def _attribute(values: pl.Expr, name: str) -> pl.Expr:
+    """One member of objects in JSON, as text."""
+    if "\\" not in name:
+        return values.str.json_path_match(f"$['{name}']")
+
+    def read(text: str) -> str | None:  # Polars' JSON paths know no backslash in a name
+        try:
+            told = json.loads(text)
+        except ValueError:
+            return None
+        value = told.get(name) if isinstance(told, dict) else None
+        return value if isinstance(value, str | None) else json.dumps(value, ensure_ascii=False)
+
+    return values.map_elements(read, return_dtype=pl.String)
 
 
 def stitch(

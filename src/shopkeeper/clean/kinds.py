@@ -6,11 +6,12 @@ What a reference leads to is looked up in the clean table it names; where there 
 nothing in it, the reference is not checked. Tables about users go bucket by bucket.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+import numpy as np
 import polars as pl
 
 from shopkeeper.assets import contracts
@@ -108,6 +109,8 @@ def clean_table(
             wanted = found(column.name, "a time not after now")
             ledger.quarantine(f"future:{column.name}", column.name, late, wanted)
     _references(ledger, contract, known or {}, settings)
+    _ties_to_oneself(ledger, contract)
+    _own_ancestors(ledger, contract)
     return _one_a_key(ledger, contract)
 
 
@@ -154,16 +157,69 @@ def _references(
             ledger.notice(rule, column.name, int(lost.sum()))
 
 
-def _one_a_key(ledger: Ledger, contract: Contract) -> Cleaned:
-    """Merge the states of each key and close the accounts."""
-    columns = ledger.typed.columns
+def _ties_to_oneself(ledger: Ledger, contract: Contract) -> None:
+    """Nobody follows himself: a column `target_x` that names the `x` of its own row."""
+    for column in contract.columns:
+        of = column.name.removeprefix("target_")
+        if of != column.name and of in contract.names:
+            itself = ledger.typed[column.name] == ledger.typed[of]
+            wanted = found(column.name, f"another than the row's own {of}")
+            ledger.quarantine(f"self:{column.name}", column.name, itself, wanted)
+
+
+def _own_ancestors(ledger: Ledger, contract: Contract) -> None:
+    """Rows of a table that refers to itself, as regions to their parents, lead round no circle.
+
+    Looked at is the newest sound state of each key, as it would become current. All rows of a circle go
+    to quarantine, what hangs below it stays; then older states of their keys are looked at likewise.
+    """
     key = [column.name for column in contract.columns if column.key]
+    for column in contract.columns:
+        if len(key) != 1 or column.reference != f"{contract.name}.{key[0]}":
+            continue
+        rule = f"cycle:{column.name}"
+        ledger.look(rule, column.name)
+        while rows := _circles(ledger, key[0], column.name):
+            mask = pl.Series(np.isin(np.arange(ledger.typed.height), rows))
+            wanted = found(column.name, f"no {key[0]} that leads back to the row itself")
+            ledger.quarantine(rule, column.name, mask, wanted)
+
+
+def _circles(ledger: Ledger, key: str, parent: str) -> list[int]:
+    """Places of the rows, among the newest sound ones of each key, whose parents lead back to them."""
+    newest = _in_order(ledger, [key]).unique(key, keep="last")
+    rows = dict(zip(newest[key].to_list(), newest["row"].to_list(), strict=True))
+    above = dict(zip(newest[key].to_list(), newest[parent].to_list(), strict=True))
+    circles: list[int] = []
+    walked: dict[str, int] = {}  # key -> the walk that came by first
+    for walk, start in enumerate(above):
+        at: str | None = start
+        while at is not None and at in above and at not in walked:
+            walked[at] = walk
+            at = above[at]
+        if at is not None and walked.get(at) == walk:  # it came back to where it had been
+            circle = [at]
+            while (up := above[circle[-1]]) is not None and up != at:
+                circle.append(up)
+            circles += [rows[name] for name in circle]
+    return circles
+
+
+def _in_order(ledger: Ledger, key: Sequence[str]) -> pl.DataFrame:
+    """The rows that nothing is wrong with, by key, oldest state first; `row` is their place."""
     rows = ledger.typed.with_row_index("row")
     broken = ledger.broken()
     if broken is not None:
         rows = rows.filter(~broken)
     order = [name for name in ("updated_at", "seq", "row") if name in rows.columns]
-    rows = rows.sort(*key, *order)
+    return rows.sort(*key, *order)
+
+
+def _one_a_key(ledger: Ledger, contract: Contract) -> Cleaned:
+    """Merge the states of each key and close the accounts."""
+    columns = ledger.typed.columns
+    key = [column.name for column in contract.columns if column.key]
+    rows = _in_order(ledger, key)
     said = [name for name in columns if name not in TRACE]
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift(1)) for name in said)
     once = rows.filter(~(same & (pl.int_range(pl.len()) > 0)))

@@ -257,13 +257,14 @@ def _missing(
             where=file,
             next=block_of(source, header='["user_id", "item_id", …]'),
         )
-    free = [name for name in found if name not in taken] or found
+    free = [name for name in found if name not in taken]
     guessed: dict[str, str] = {}
     for name in missing:
         left = [column for column in free if column not in guessed.values()]
         known = (name, *ALIASES[source.table].get(name, ()))
         hits = (hit for word in known for hit in difflib.get_close_matches(word, left, n=1))
-        guessed[name] = next(hits, left[0] if left else "…")
+        # what nothing resembles may well be called anything; but no title is called "id"
+        guessed[name] = next(hits, left[0] if left and name.endswith("_id") else "…")
     columns = ", ".join(f'{name} = "{theirs}"' for name, theirs in guessed.items())
     wanted = " and no column ".join(map(repr, missing))
     return InputError(
