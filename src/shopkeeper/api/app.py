@@ -17,6 +17,7 @@ from shopkeeper.api.gauges import Gauges
 from shopkeeper.console import (
     asset,
     backstage,
+    branches,
     catalogue,
     contracts,
     loop,
@@ -102,6 +103,7 @@ def create_app(
         sql,
         reports,
         runs,
+        branches,
         loop,
         value,
         contracts,

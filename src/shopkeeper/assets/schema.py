@@ -285,6 +285,16 @@ contract_texts = sa.Table(  # contracts that tables were cleaned by
     sa.Column("own", sa.String),  # YAML of the workspace's override
     sa.Column("first_at", sa.String, nullable=False),
 )
+contract_accepted = sa.Table(  # breaking changes that somebody said are meant
+    "contract_accepted",
+    METADATA,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("before", sa.String, nullable=False),  # digest of the contract last cleaned by
+    sa.Column("after", sa.String, nullable=False),  # and of the one it may become
+    sa.Column("by", sa.String, nullable=False),
+    sa.Column("at", sa.String, nullable=False),
+)
 rule_states = sa.Table(  # what alerts have told of each rule
     "rule_states",
     METADATA,

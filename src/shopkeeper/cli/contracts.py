@@ -94,6 +94,41 @@ def diff(
 
 
 @contract.command()
+def accept(
+    name: Annotated[str, typer.Argument(metavar="TABLE")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    shop: ShopDir = HERE,
+    as_json: Json = False,
+) -> None:
+    """Show what changed in a contract since its table was last cleaned, and say that it is meant.
+
+    The next run then does not stop for it. Example: shopkeeper contract accept events
+    """
+    from shopkeeper.shop import Shop
+
+    with Shop.open(shop) as opened:
+        change = opened.contract_pending(name)
+        if change is None:
+            tell(
+                None,
+                as_json,
+                f"the contract of {name} is as it was when the table was last cleaned",
+            )
+            return
+        if not as_json:
+            say(f"{name} {change['from']} -> {change['to']}")
+            _say_changes(change["changes"])
+        if not change["stops"]:
+            tell(change, as_json, "nothing to accept: the next run goes through")
+            return
+        if not (yes or as_json) and not typer.confirm("is this meant?"):
+            say("nothing was accepted; the next run stops")
+            raise typer.Exit(1)
+        told = opened.contract_accept(name, change["digest"])
+    tell(told, as_json, "accepted\nnext: shopkeeper run")
+
+
+@contract.command()
 def infer(
     what: Annotated[str, typer.Argument(help="A .csv, .parquet, .jsonl or .xlsx, or an asset.")],
     to: Annotated[

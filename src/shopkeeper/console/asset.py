@@ -6,14 +6,14 @@ from urllib.parse import quote
 from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from shopkeeper.assets import contracts
+from shopkeeper.assets import contracts, journal
 from shopkeeper.assets.about import said
 from shopkeeper.assets.diff import column_grades
 from shopkeeper.assets.profile import OPEN
 from shopkeeper.clean.report import label
 from shopkeeper.console.catalogue import bars, logarithmic
 from shopkeeper.console.lineage import around, columns_of, placed
-from shopkeeper.console.templating import language_of, render
+from shopkeeper.console.templating import language_of, render, words
 from shopkeeper.console.value import by_metric
 from shopkeeper.shop import Shop
 from shopkeeper.words import TABLES, Grade
@@ -45,6 +45,7 @@ TABS: tuple[Tab, ...] = (
     "rows",
 )
 PREVIEW_ROWS = 12
+FAILED = 100  # of the newest runs those that failed are drawn
 WORST = 6  # rules that the trend draws, by how many rows they hit in all
 Depth = Annotated[int, Query(ge=0, le=20)]
 Number = Annotated[int | None, Query(ge=1)]
@@ -101,6 +102,11 @@ def page(
         elif tab == "versions":
             told["diff"] = shop.diff(name, a, b) if a is not None else None
             told |= {"a": a, "b": b or found["number"], "restore": restore}
+            told["branches"] = [
+                branch["branch"]
+                for branch in shop.branches()
+                if any(head["asset"] == name for head in branch["assets"])
+            ]
         elif tab == "rows":
             told["preview"] = shop.preview(name, PREVIEW_ROWS)
         else:
@@ -118,30 +124,60 @@ def restored(request: Request, name: str, version: Annotated[int, Form(ge=1)]) -
 
 
 def trend(shop: Shop, name: str) -> list[dict[str, Any]]:
-    """The quality of the table that an asset belongs to, version by version, oldest first.
+    """The quality of the table that an asset belongs to, oldest first: versions, runs that a promise
+    stopped, runs that failed.
 
     Returns:
-        [{"version", "created_at", "rows", "score", "rules": {rule: rows hit}}]
+        [{"version", "state": done | stopped | failed, "created_at", "rows", "score", "rules": {rule:
+        rows hit}, "broke": [rule or error], "run": id of a run that failed}]
     """
     table = name.partition(".")[2]
     if table not in TABLES:
         return []
-    return [
+    catalog = shop.assets.catalog
+    told = [
         {
-            "version": version.id,
-            "created_at": version.created_at,
-            "rows": version.notes["rows"],
-            "score": version.notes["score"],
+            "version": one["version"],
+            "state": "stopped" if one["stopped"] else "done",
+            "created_at": one["created_at"],
+            "rows": one["rows"],
+            "score": one["score"],
             "rules": {
-                rule["rule"]: rule["count"] for rule in version.notes["rules"] if rule["count"]
+                rule["rule"]: rule["count"]
+                for rule in one["rules"]
+                if rule["count"] and rule["value"] is None
             },
+            "broke": [
+                rule["rule"]
+                for rule in one["rules"]
+                if rule["value"] is not None and rule["level"] == "FAIL"
+            ],
+            "run": None,
         }
-        for version in reversed(shop.assets.catalog.history(f"quality.{table}"))
+        for one in shop.quality_history(f"clean.{table}")
+        if not one["watched"]
     ]
+    stopped = {entry["run_id"] for entry in journal.entries(catalog, f"clean.{table}")}
+    told += [
+        {
+            "version": None,
+            "state": "failed",
+            "created_at": run["started_at"],
+            "rows": None,
+            "score": None,
+            "rules": {},
+            "broke": [(run["error"] or "").strip().split("\n")[-1]],
+            "run": run["id"],
+        }
+        for run in catalog.runs(step=f"clean.{table}", limit=FAILED)
+        if run["outcome"] == "failed" and run["id"] not in stopped
+    ]
+    return sorted(told, key=lambda one: str(one["created_at"]))
 
 
 def lines(history: list[dict[str, Any]], language: str) -> dict[str, Any]:
-    """A trend as it is drawn: the share of rows that each of the worst rules hits, by version."""
+    """A trend as it is drawn: the share of rows that each of the worst rules hits, by version, and the
+    places of runs that were stopped or failed."""
     total: dict[str, int] = {}
     for one in history:
         for rule, count in one["rules"].items():
@@ -152,9 +188,20 @@ def lines(history: list[dict[str, Any]], language: str) -> dict[str, Any]:
         "lines": [
             {
                 "name": label(rule, language),
-                "points": [one["rules"].get(rule, 0) / max(one["rows"], 1) for one in history],
+                "points": [
+                    None if one["rows"] is None else one["rules"].get(rule, 0) / max(one["rows"], 1)
+                    for one in history
+                ],
             }
             for rule in worst
+        ],
+        "marks": [
+            {
+                "name": words(language)[f"trend.{state}"],
+                "state": state,
+                "points": [n for n, one in enumerate(history) if one["state"] == state],
+            }
+            for state in ("stopped", "failed")
         ],
     }
 

@@ -1,6 +1,6 @@
 """The contracts of a shop: read, edited with the mistakes told as one types, saved with the old one kept."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Request
@@ -26,7 +26,7 @@ def one(request: Request, table: str, saved: str = "") -> Response:
     shop: Shop = request.app.state.shop
     contract = shop.contract(table)
     told = shop.contract_check(contract["yaml"], table)
-    return render(request, "contract.html", contract=contract, told=told, saved=saved[:200])
+    return _editor(request, contract, told, saved=saved[:200])
 
 
 @router.post("/{table}/check")
@@ -34,6 +34,14 @@ def check(request: Request, table: str, text: Yaml = "") -> Response:
     """What is wrong with a text, or what it would change; a part of the page."""
     told = request.app.state.shop.contract_check(_lines(text), table)
     return render(request, "contract_check.html", told=told)
+
+
+@router.post("/{table}/accept")
+def accept(request: Request, table: str, digest: Annotated[str, Form(max_length=128)]) -> Response:
+    """Say that the difference that was shown is meant. Conflict: it is another one by now."""
+    shop: Shop = request.app.state.shop
+    shop.contract_accept(table, digest, by="console")
+    return RedirectResponse(f"/console/contracts/{quote(table)}", 303)
 
 
 @router.post("/{table}")
@@ -44,9 +52,22 @@ def save(request: Request, table: str, text: Yaml = "") -> Response:
     told = shop.contract_check(text, table)
     if not told["valid"]:
         contract = shop.contract(table) | {"yaml": text}
-        return render(request, "contract.html", 422, contract=contract, told=told, saved="")
+        return _editor(request, contract, told, status=422)
     kept = shop.contract_save(table, text)
     return RedirectResponse(f"/console/contracts/{quote(table)}?saved={quote(kept['path'])}", 303)
+
+
+def _editor(
+    request: Request,
+    contract: dict[str, Any],
+    told: dict[str, Any],
+    *,
+    saved: str = "",
+    status: int = 200,
+) -> Response:
+    pending = request.app.state.shop.contract_pending(contract["table"])
+    page = {"contract": contract, "told": told, "saved": saved, "pending": pending}
+    return render(request, "contract.html", status, **page)
 
 
 def _lines(text: str) -> str:

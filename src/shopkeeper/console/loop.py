@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from shopkeeper.console.templating import language_of, render, words
+from shopkeeper.evaluation.loop import EXAMINATION
 from shopkeeper.shop import Shop
 
 router = APIRouter(prefix="/console/loop", tags=["console"], include_in_schema=False)
@@ -16,10 +17,13 @@ def page(request: Request) -> Response:
     """All checks of the loop, worst first; the curve of places looked at, and what was measured before."""
     shop: Shop = request.app.state.shop
     checks = shop.loop_quality()
-    looked = [one["detail"] for one in checks if one["check"] == "examination"]
-    places: list[dict[str, Any]] = looked[0].get("places", []) if looked else []
+    looked = {
+        one["check"]: one["detail"]["places"]
+        for one in checks
+        if one["check"].startswith(f"{EXAMINATION}.") and "places" in one["detail"]
+    }
     return render(
-        request, "loop.html", checks=checks, places=places,
+        request, "loop.html", checks=checks, looked=looked,
         history=drawn(checks, words(language_of(request))),
     )  # fmt: skip
 

@@ -75,7 +75,7 @@ class DatasetRule:
         if self.kind == "volume":
             return f"at most {-self.bounds[0]:g} % fewer and {self.bounds[1]:g} % more rows than before"
         unit = " hours" if self.kind == "freshness" else " %" * self.percent
-        shown = (f"{b:,g}" if isinstance(b, int | float) else str(b) for b in self.bounds)
+        shown = (f"{b:,.12g}" if isinstance(b, int | float) else str(b) for b in self.bounds)
         return _OPERATORS[self.operator].format(*shown) + unit
 
     def holds(self, value: Any) -> bool:

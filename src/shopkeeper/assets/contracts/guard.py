@@ -1,8 +1,8 @@
 """A breaking change of a contract stops the run before its first step, and says what would break.
 
 The contracts that tables were last cleaned by are kept in the catalogue. Where one has changed since,
-the difference is told; a breaking one goes through when it is accepted, or when the contract's version
-says so by a higher major number.
+the difference is told; a breaking one goes through when it is accepted (for the run, or before it by
+`accept`), or when the contract's version says so by a higher major number.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ from shopkeeper.assets.contracts import (
     parse,
 )
 from shopkeeper.assets.contracts.edit import compare
-from shopkeeper.assets.schema import contract_texts
-from shopkeeper.errors import InputError, NotFound
+from shopkeeper.assets.schema import contract_accepted, contract_texts
+from shopkeeper.errors import Conflict, InputError, NotFound
 from shopkeeper.words import TABLES
 
 SHOWN = 12  # changes that the error names
@@ -48,20 +48,15 @@ def stop_breaking(
     for table, contract in found.items():
         if table not in tables:
             continue
-        before = last_of(catalog, table)
         _keep(catalog, folder, contract)
-        if before is None or before.digest == contract.digest:
+        change = _changed(catalog, contract)
+        if change is None:
             continue
-        if (
-            before.origin == contract.origin == "built-in"
-        ):  # a newer Shopkeeper; its changelog says so
-            continue
-        changes = compare(before, contract)
-        meant = accept or _major(contract.version) > _major(before.version)
-        about = {"table": table, "from": before.version, "to": contract.version}
-        told.append({**about, "accepted": meant, "changes": changes})
+        meant = accept or change["accepted"]
+        about = {key: change[key] for key in ("table", "from", "to", "changes")}
+        told.append({**about, "accepted": meant})
         if not meant:
-            broken += [(table, one) for one in changes if one["breaking"]]
+            broken += [(table, one) for one in change["changes"] if one["breaking"]]
     if broken:
         lines = [
             f"{table}: " + " ".join(filter(None, (one["column"], one["change"], one["detail"])))
@@ -76,6 +71,73 @@ def stop_breaking(
             f"{_major(contract_version(folder, broken[0][0])) + 1}.0.0; else take it back",
         )  # fmt: skip
     return told
+
+
+def pending(catalog: Catalog, folder: Path, table: str) -> dict[str, Any] | None:
+    """What has changed in the contract of `table` since it was last cleaned; None: nothing.
+
+    Returns:
+        {"table", "from", "to": versions, "digest": of the contract as it is now, "accepted", "by",
+        "at": who accepted it and when, "stops": the next run stops for it, "changes"}
+    """
+    return _changed(catalog, load(folder)[table])
+
+
+def accept(catalog: Catalog, folder: Path, table: str, digest: str, by: str) -> dict[str, Any]:
+    """Say that the change of `table`'s contract is meant: the next run goes through with it.
+
+    Args:
+        digest: of the contract whose difference was looked at (`pending`).
+    Returns:
+        `pending`, accepted; kept in the catalogue, on disk when this returns
+    Raises:
+        Conflict: the contract is another by now. NotFound: nothing has changed.
+    """
+    change = pending(catalog, folder, table)
+    if change is None:
+        raise NotFound(
+            f"the contract of {table} is as it was when the table was last cleaned",
+            where="contracts",
+        )
+    if change["digest"] != digest:
+        raise Conflict(
+            f"the contract of {table} was changed meanwhile", where="contracts",
+            next="look at the difference again, then accept it",
+        )  # fmt: skip
+    if not change["accepted"]:
+        before = last_of(catalog, table)
+        assert before is not None
+        values = {"name": table, "before": before.digest, "after": digest, "by": by, "at": now()}
+        with catalog.write() as connection:
+            connection.execute(contract_accepted.insert().values(**values))
+    return pending(catalog, folder, table) or change
+
+
+def _changed(catalog: Catalog, contract: Contract) -> dict[str, Any] | None:
+    """See `pending`. Changes that a newer Shopkeeper made to its own contracts are none."""
+    before = last_of(catalog, contract.name)
+    if before is None or before.digest == contract.digest:
+        return None
+    if before.origin == contract.origin == "built-in":
+        return None
+    key = contract_accepted.c
+    query = sa.select(key.by, key.at).where(
+        key.name == contract.name, key.before == before.digest, key.after == contract.digest
+    )
+    said = next(iter(catalog._rows(query)), None)
+    accepted = said is not None or _major(contract.version) > _major(before.version)
+    changes = compare(before, contract)
+    return {
+        "table": contract.name,
+        "from": before.version,
+        "to": contract.version,
+        "digest": contract.digest,
+        "accepted": accepted,
+        "by": said["by"] if said else None,
+        "at": said["at"] if said else None,
+        "stops": not accepted and any(one["breaking"] for one in changes),
+        "changes": changes,
+    }
 
 
 def contract_version(folder: Path, table: str) -> str:

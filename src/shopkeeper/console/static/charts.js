@@ -131,10 +131,27 @@ function trend(told) {
     color: ["#b42318", "#b3541e", "#2f7fb5", "#7a4fb0", "#0b6e5f", "#64748b"],
     grid: { left: 10, right: 24, top: 46 + 22 * Math.floor(told.lines.length / 6), bottom: 10, containLabel: true },
     legend: { top: 4, type: "plain" },
-    tooltip: { trigger: "axis", valueFormatter: share },
+    tooltip: {
+      trigger: "axis",
+      formatter: (all) =>
+        [all[0].axisValueLabel]
+          .concat(all.map((at) => (at.seriesType === "scatter" ? `${at.marker}<b>${escapeHtml(at.seriesName)}</b>`
+            : at.value === null ? "" : `${at.marker}${escapeHtml(at.seriesName)}: ${share(at.value)}`)).filter((text) => text))
+          .join("<br>"),
+    },
     xAxis: { type: "category", data: told.times.map((at) => at.slice(0, 16).replace("T", " ")) },
     yAxis: { type: "value", axisLabel: { formatter: share }, splitLine: { lineStyle: { color: "#eceeea" } } },
-    series: told.lines.map((line) => ({ type: "line", name: line.name, data: line.points, symbolSize: 7 })),
+    series: told.lines
+      .map((line) => ({ type: "line", name: line.name, data: line.points, symbolSize: 7, connectNulls: true }))
+      .concat(told.marks.filter((mark) => mark.points.length).map((mark) => ({
+        type: "scatter", // a run that made no version stands on the axis
+        name: mark.name,
+        symbol: mark.state === "stopped" ? "rect" : "triangle",
+        symbolSize: 15,
+        itemStyle: { color: mark.state === "stopped" ? "#b3541e" : "#b42318" },
+        z: 5,
+        data: mark.points.map((at) => [at, 0]),
+      }))),
   };
 }
 
