@@ -175,7 +175,21 @@ PROTOCOLS: dict[str, Protocol] = {
             "NESCL (its repository)": _recall_ndcg(0.1917, 0.1617),
             "BSPM-EM (paper)": _recall_ndcg(0.1920, 0.1597),
         },
-        settings={},
+        settings={
+            "options": {
+                name: {
+                    "item_dropout": 0.0,
+                    "learning_rate": 0.02,
+                    "temperature": 0.12,
+                    "batch_users": 1024,
+                    "learning_users": 10_000,
+                    "max_epochs": 8,
+                    "validate_from": 4,
+                    "local_weights": [0.0, 0.5, 1.0, 2.0],
+                }
+                for name in ("gcn", "gat", "gtn")
+            }
+        },
         k=20,
         primary="NDCG@20",
     ),
@@ -190,7 +204,20 @@ PROTOCOLS: dict[str, Protocol] = {
             "PKEF (MuLe repository)": _hr_ndcg(0.1385, 0.0785),
             "MuLe (its repository)": _hr_ndcg(0.1918, 0.1103),
         },
-        settings={},
+        settings={
+            "options": {
+                name: {
+                    "asked": "purchase",
+                    "item_dropout": 0.0,
+                    "learning_rate": 0.02,
+                    "batch_users": 1024,
+                    "learning_users": 6_000,
+                    "max_epochs": 8,
+                    "local_weights": [0.0, 0.25, 0.5],
+                }
+                for name in ("gcn", "gat", "gtn")
+            }
+        },
         exclude_seen=False,
         exclude_kinds=(graph_files.BOUGHT,),
     ),

@@ -47,6 +47,7 @@ from shopkeeper.words import KIND_CODES
 
 SCORE_ROWS = 512  # histories scored at a time
 OWN_NEGATIVES = -1e9  # the logit of what is no candidate
+SMOOTHED = 10.0  # events of the mean kind that stand beside an item's own
 TIE = len(KIND_CODES)  # the kind of an item that somebody took whom the user follows
 
 
@@ -469,6 +470,8 @@ class GraphModel:
         rank = max(config.dim, config.filter_rank if config.local else 0)
         vectors, values = graph_filter.singular(graph.taken.matrix, rank, data.seed)
         _start(network, vectors, self.shares)
+        if config.again and config.asked:
+            _start_again(network, graph, KIND_CODES[config.asked])
         source = _Source(learned, graph, self, data.seed)
         full = count <= config.full_items
         popular = torch.from_numpy(self.shares)
@@ -1013,6 +1016,29 @@ def _start(network: GraphNetwork, vectors: Floats, shares: Floats) -> None:
             own = vectors[:, : config.dim]
             own = own / max(float(np.sqrt((own**2).mean())), 1e-12) * 0.1
             network.items.weight[:, : own.shape[1]] = torch.from_numpy(own)
+
+
+def _start_again(network: GraphNetwork, graph: Graph, asked: int) -> None:
+    """Weights of items named again start as how much likelier the asked kind is where another is.
+
+    log(P(asked | kind) / P(asked)), of each kind, and of each item beside its kind's (SMOOTHED).
+    """
+    wanted = graph.kinds.index(asked)
+    key = graph.owner * graph.items + graph.item
+    bought = key[graph.kind == wanted]
+    base = len(bought) / (graph.users * graph.items)
+    with torch.no_grad():
+        for kind in range(len(graph.kinds)):
+            own = graph.kind == kind
+            if kind == wanted or not own.any():
+                continue
+            both = np.isin(key[own], bought)
+            rate = max(float(both.mean()), base)
+            network.again_kinds[kind] = float(np.log(rate / base))
+            had = np.bincount(graph.item[own], minlength=graph.items)
+            hit = np.bincount(graph.item[own][both], minlength=graph.items)
+            of_items = np.log((hit + SMOOTHED * rate) / (had + SMOOTHED) / rate)
+            network.again_items[kind] = torch.from_numpy(of_items.astype(np.float32))
 
 
 def _filter(graph: Graph, vectors: Floats, values: Floats, config: GraphConfig) -> Filter:
