@@ -283,6 +283,8 @@ def _say_run(told: dict[str, Any]) -> None:
             continue
         if "quarantined" in notes:
             text = f"{notes['rows']:,} rows = {notes['clean']:,} clean + {notes['merged']:,} merged + {notes['quarantined']:,} quarantined"  # fmt: skip
+            if "added" in notes:
+                text += f"; {notes['added']:,} of them new"
         elif "metrics" in notes:
             text = ", ".join(f"{key} {value:.4f}" for key, value in notes["metrics"].items())
         else:
