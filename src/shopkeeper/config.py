@@ -437,7 +437,8 @@ class LoopSettings(Section):
     replay: int = Field(100, ge=0)
     """newest recommendations that are computed again to compare training with serving; 0: none"""
     examination: Bounds = (0.2, 0.05)
-    """of the deepest place with clicks, relative to the first: below, the end of a list teaches little"""
+    """of searches and of recommendations: how often the deepest place with clicks is looked at, relative to
+    the first; below, the end of a list teaches little"""
     exposure_gini: Bounds = (0.9, 0.98)
     """inequality of showings over the catalogue: above, models learn only about what they show already"""
     never_shown: Bounds = (0.5, 0.9)

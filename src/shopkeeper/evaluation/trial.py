@@ -28,7 +28,8 @@ from shopkeeper.features.steps import items_as_of, load
 from shopkeeper.features.ties import ties_as_of
 from shopkeeper.models import registry
 from shopkeeper.models.options import as_chosen
-from shopkeeper.models.protocol import Model, TrainingData, rank
+from shopkeeper.models.protocol import Model, TrainingData, no_progress, rank
+from shopkeeper.training.crew import together
 
 MEASURED = (
     "measured"  # folder of an evaluation: the model that never saw the test, where another serves
@@ -103,7 +104,8 @@ def run_trial(context: Context, spelling: str) -> None:
         checkpoint=checkpoints,
         progress=context.progress,
     )
-    measured.fit(replace(past, members=_members(context, name, served=False, past=past)))
+    past = replace(past, members=_members(context, name, served=False, past=past))
+    fit_together(measured, past, settings.training.workers, spelling, context.folder)
     seconds, paid = time.monotonic() - started, cost.told()
     counts = np.bincount(split.train.items, minlength=len(items))
     evaluation = measure(
@@ -113,18 +115,17 @@ def run_trial(context: Context, spelling: str) -> None:
     served = measured
     if settings.training.refit:
         served = kind()
-        served.fit(
-            TrainingData(
-                sequences=sequences.last(width),
-                items=items,
-                seed=settings.training.seed,
-                threads=settings.training.threads,
-                settings=_as_chosen(options, name, measured.card),
-                members=_members(context, name, served=True),
-                ties=ties_as_of(run, None) if registry.reads_ties(spelling) else None,
-                progress=context.progress,
-            )
+        everything = TrainingData(
+            sequences=sequences.last(width),
+            items=items,
+            seed=settings.training.seed,
+            threads=settings.training.threads,
+            settings=_as_chosen(options, name, measured.card),
+            members=_members(context, name, served=True),
+            ties=ties_as_of(run, None) if registry.reads_ties(spelling) else None,
+            progress=context.progress,
         )
+        fit_together(served, everything, settings.training.workers, spelling, context.folder)
     lists = {
         f"{part}_lists": _lists(measured, some, seen)
         for part, some in (("validation", sample(validation, FUSED_EXAMPLES, 0)), ("test", test))
@@ -195,6 +196,36 @@ def _members(
         elif past is not None:
             found[other] = partial(_fit_again, spelling, context.folder, past)
     return found
+
+
+def fit_together(
+    model: Model, data: TrainingData, workers: int, spelling: str, folder: Path
+) -> None:
+    """`model.fit(data)`, its steps shared by `workers` processes where it learns by gradients.
+
+    Rules, blends and what is chosen after learning are this process's work alone.
+    """
+    if workers <= 1 or "accumulate" not in _options_of(model):
+        model.fit(data)
+        return
+    bare = replace(data, validate=None, members={}, progress=no_progress)
+    work = partial(_fit_elsewhere, spelling, folder, bare, data.validate is not None)
+    together(workers, work, lambda: model.fit(data))
+
+
+def _fit_elsewhere(spelling: str, folder: Path, data: TrainingData, validated: bool) -> None:
+    """A worker's part: the same fit; worker 0 validates for all."""
+    validate = _nothing if validated else None
+    registry.resolve(spelling, folder)().fit(replace(data, validate=validate))
+
+
+def _nothing(model: Model) -> dict[str, float]:
+    return {}
+
+
+def _options_of(model: Model) -> dict[str, Any]:
+    config = getattr(model, "config", None)
+    return dict(getattr(config, "__dict__", {}))
 
 
 def _fit_again(spelling: str, folder: Path, past: TrainingData) -> Model:

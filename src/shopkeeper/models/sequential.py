@@ -68,6 +68,9 @@ class SequenceConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     average: float = 0.998  # of the running mean of the weights
+    warmup_steps: int = 100  # over which the learning rate rises from nothing
+    schedule: str = "constant"  # "cosine": the learning rate falls to nothing at `max_epochs`
+    accumulate: int = 1  # batches a step; workers that learn together share them
     batch_tokens: int = 1500  # events in a batch
     max_epochs: int = 40
     patience: int = 4
@@ -230,6 +233,9 @@ class SequenceModel:
                     learning_rate=config.learning_rate,
                     weight_decay=config.weight_decay,
                     average=config.average,
+                    warmup_steps=config.warmup_steps,
+                    schedule=config.schedule,
+                    accumulate=config.accumulate,
                     validate_every=config.validate_every,
                     validate_from=config.validate_from,
                 ),

@@ -10,8 +10,9 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from shopkeeper.assets.durable import write_bytes
+from shopkeeper.errors import InputError
+from shopkeeper.training.crew import Over, current
 
 Batch = TypeVar("Batch")
 Progress = Callable[[float, float, str], None]
@@ -41,6 +44,7 @@ class Plan:
     warmup_steps: int = 100
     average: float = 0.0  # decay per step of the running mean of the weights; 0: no mean
     clip: float = 5.0  # largest norm of the gradient
+    accumulate: int = 1  # batches whose gradients make one step; several workers share them
     validate_every: int = 1  # epochs
     validate_from: int = 1  # the first epoch that is validated
 
@@ -105,6 +109,14 @@ def train(
         report, steps, mean, best = found
         done = len(report.curve)
     clock, cpu = time.perf_counter() - report.seconds, time.process_time() - report.cpu_seconds
+    crew = current()
+    lead = crew is None or crew.rank == 0
+    if crew is not None and plan.accumulate < crew.size:
+        raise InputError(
+            f"{crew.size} workers share the batches of a step, but accumulate = {plan.accumulate}",
+            where=f"training.options.{name}",
+            next=f"write accumulate = {crew.size}, or workers = 1 under [training]",
+        )
     while not report.stopped:
         if done >= plan.max_epochs:
             report.stopped = f"max_epochs = {plan.max_epochs} reached"
@@ -119,16 +131,26 @@ def train(
         total, count = 0.0, 0
         began = time.process_time()
         rate = plan.learning_rate * share_of_rate(plan, done)
-        for batch in batches(numbers):
+        for parts in _steps(batches(numbers), plan.accumulate):
             steps += 1
             for group in optimiser.param_groups:
                 group["lr"] = rate * min(1.0, steps / max(1, plan.warmup_steps))
             optimiser.zero_grad(set_to_none=True)
-            value = loss(batch, generator)
-            value.backward()  # type: ignore[no-untyped-call]
+            value = torch.zeros(())
+            for place, batch in enumerate(parts):
+                if crew is not None and place % crew.size != crew.rank:
+                    continue
+                if plan.accumulate > 1:  # draws of a batch do not depend on who learns from it
+                    torch.manual_seed(hash((seed, done, count, place)) % 2**62)
+                    generator.manual_seed(hash((done, seed, count, place)) % 2**62)
+                own = loss(batch, generator) / len(parts)
+                own.backward()  # type: ignore[no-untyped-call]
+                value = value + own.detach().cpu()
+            if crew is not None:
+                crew.add_up(module)
             nn.utils.clip_grad_norm_(module.parameters(), plan.clip)
             optimiser.step()
-            total, count = total + float(value.detach()), count + 1
+            total, count = total + float(value), count + 1
             if mean:
                 _average(mean, module, min(plan.average, (1.0 + steps) / (10.0 + steps)))
         learning = time.process_time() - began
@@ -143,17 +165,18 @@ def train(
             (done - plan.validate_from) % plan.validate_every == 0 or done == plan.max_epochs
         )
         if validate is None or due:
-            own = {k: v.detach().clone() for k, v in module.state_dict().items()} if mean else {}
+            now = {k: v.detach().clone() for k, v in module.state_dict().items()} if mean else {}
             if mean:
                 module.load_state_dict(mean)
-            metrics = validate() if validate is not None else {}
+            metrics = validate() if validate is not None and lead else {}
+            metrics = metrics if crew is None else crew.told(metrics)
             row |= {key: round(value, 6) for key, value in metrics.items()}
             scored = [(r.get(primary, -1.0), -r["epoch"]) for r in [*report.curve, row]]
             report.best_epoch = -max(scored)[1] if validate is not None else done
             if report.best_epoch == done:
                 best = {k: v.detach().clone() for k, v in module.state_dict().items()}
-            if own:
-                module.load_state_dict(own)
+            if now:
+                module.load_state_dict(now)
         report.seconds, report.cpu_seconds = time.perf_counter() - clock, time.process_time() - cpu
         row |= {"seconds": round(report.seconds, 2), "cpu_seconds": round(report.cpu_seconds, 2)}
         report.curve.append(row)
@@ -164,8 +187,12 @@ def train(
             report.stopped = f"no better {primary} in {worse} validations"
         elif report.seconds > plan.max_minutes * 60.0:
             report.stopped = f"max_minutes = {plan.max_minutes} reached"
-        if checkpoint is not None:
+        if crew is not None:
+            report.stopped = crew.told(report.stopped)
+        if checkpoint is not None and lead:
             _keep(checkpoint, fingerprint, module, optimiser, report, steps, mean, best)
+    if not lead:
+        raise Over
     if best:
         module.load_state_dict(best)
     module.eval()
@@ -176,6 +203,13 @@ def peak_rss_mb() -> int:
     """Most memory this process has held so far, MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak / (1024 * 1024 if sys.platform == "darwin" else 1024))
+
+
+def _steps(batches: Iterable[Batch], many: int) -> Iterator[list[Batch]]:
+    """`many` batches at a time; the last ones of an epoch may be fewer."""
+    coming = iter(batches)
+    while some := list(islice(coming, many)):
+        yield some
 
 
 def share_of_rate(plan: Plan, epoch: int) -> float:
