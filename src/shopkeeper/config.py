@@ -347,6 +347,9 @@ class TrainingSettings(Section):
     """same data, code, seed and threads give the same weights"""
     threads: int = Field(2, ge=1)
     """set on purpose: more threads than cores cost time"""
+    workers: int = Field(1, ge=1)
+    """processes that learn one model of sequences together, each a share of the batches of a step
+    (its `accumulate`, at least as many); pays where each has cores of its own"""
     dim: int = 64
     """width of a neural model"""
     layers: int = 2
