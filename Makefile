@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHOP ?= demo-shop
 PORT ?= 8800
+OUT ?= bench-models
 
 help:  ## print these lines
 	@grep -E '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -42,7 +43,7 @@ bench: .venv  ## collect, clean, search; on a demo shop that has run: serving (t
 	  $(BIN)/python benchmarks/serving_http.py $(SHOP); \
 	else echo "no shop has run in $(SHOP), so serving is left out; first: make demo SERVE=0"; fi
 
-bench-models: .venv  ## the models' figures on Amazon Beauty: make bench-models DATA=folder (half an hour)
-	for seed in 1 2 3; do $(BIN)/shopkeeper bench amazon_beauty --data $(DATA) --model transformer --seed $$seed; done
+bench-models: .venv  ## every model family, run by run: make bench-models DATA=folder (days; ONLY=amazon_beauty/rnn for less)
+	$(BIN)/python benchmarks/models.py --data $(DATA) --out $(OUT) $(if $(ONLY),--only $(ONLY))
 
 .PHONY: help .venv demo test check bench bench-models
