@@ -55,16 +55,18 @@ def derived_items(there: Collection[str]) -> Derivation:
     return Derivation(columns, columns["item_id"])
 
 
-def make_sequences(context: Context) -> None:
-    """clean.events -> features.sequences, bucket by bucket."""
+def make_sequences(context: Context, only: Collection[int] | None = None) -> None:
+    """clean.events -> features.sequences, bucket by bucket; of `only`, beside the others as they are."""
     run, settings = context.run, context.settings
     table = run.table(
         "features.sequences",
+        "replace" if only is None else "buckets",
         description="each user's behaviour, oldest first",
         grade=Grade.PERSONAL,
     )
     shared = SequencesShared(settings.features.kinds, table.place)
-    tasks = context.buckets(["clean.events"], range(settings.buckets), columns=OF_EVENTS)
+    buckets = range(settings.buckets) if only is None else sorted(only)
+    tasks = context.buckets(["clean.events"], buckets, columns=OF_EVENTS)
     for part in context.each(make_sequences_bucket, shared, tasks):
         table.take(part)
         context.progress(part.bucket + 1, settings.buckets, f"{table.rows:,} users")
