@@ -7,7 +7,9 @@ import pytest
 
 from shopkeeper import demo
 from shopkeeper.analysis import reports
+from shopkeeper.analysis.derivations import MADE
 from shopkeeper.analysis.steps import REPORTS, steps
+from shopkeeper.assets import lineage
 from shopkeeper.assets.store import Assets
 from shopkeeper.config import Settings
 from shopkeeper.demo import truth
@@ -48,6 +50,21 @@ def test_every_report_is_made_once_and_tells_what_it_rests_on(market: Path) -> N
         zone = shop.settings.model_copy(update={"timezone": "UTC"})
         moved = run_steps(steps(), shop.folder, zone, shop.assets)
         assert [outcome.state for outcome in moved] == ["done"] * len(REPORTS)
+
+
+def test_each_column_of_a_report_is_told_with_the_columns_it_is_made_of(market: Path) -> None:
+    with Shop.open(market) as shop:
+        run_steps(steps(), shop.folder, shop.settings, shop.assets)
+        for name, (made, _) in MADE.items():
+            version = shop.assets.current(f"reports.{name}")
+            edges = lineage.edges_of(shop.assets.catalog, version.id)
+            assert {edge.how for edge in edges} == {"computed", "rows"}
+            constant = {column for column, of in made.items() if not of}
+            later = {"reached", "joined"}  # of a table that this shop has not
+            told = {edge.to_column for edge in edges if edge.how == "computed"}
+            assert told == set(version.schema) - constant - later == set(made) - constant - later
+        channels = lineage.column_walk(shop.assets.catalog, "reports.channels", "users", depth=1)
+        assert {edge.from_column for edge in channels} == {"channel", "user_id"}
 
 
 def test_nobody_is_found_in_a_report(market: Path) -> None:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from shopkeeper.analysis import reports
+from shopkeeper.analysis.derivations import columns_of, derived
 from shopkeeper.analysis.reports import MIN_USERS, Buckets, Report, States
 from shopkeeper.config import Settings
 from shopkeeper.engine.steps import Context, Step
@@ -28,18 +29,6 @@ REPORTS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "stock_movement": (("clean.items",), "stock, its rises and falls, and what was sold"),
 }
 
-
-# report -> columns of clean.events that it is made of
-OF_EVENTS: Mapping[str, tuple[str, ...]] = {
-    "funnel": ("user_id", "kind", "ts", "channel"),
-    "retention": ("user_id", "ts"),
-    "cohort_value": ("user_id", "kind", "ts", "price_minor", "quantity"),
-    "basket": ("user_id", "session_id", "item_id", "kind", "ts"),
-    "search_terms": ("user_id", "kind", "ts", "query", "seq"),
-    "channels": ("user_id", "session_id", "kind", "ts", "channel", "price_minor", "quantity"),
-    "price_history": ("user_id", "item_id", "kind", "ts", "price_minor"),
-    "stock_movement": ("user_id", "item_id", "kind", "ts", "quantity"),
-}
 # report -> the optional table that it tells more by
 MORE: Mapping[str, str] = {
     "channels": "campaign_participation",
@@ -72,6 +61,9 @@ def make(context: Context, *, name: str, description: str) -> None:
         **made.notes,
     }
     context.run.table(f"reports.{name}", description=description, notes=notes).put(made.frame)
+    more = f"clean.{MORE[name]}" if name in MORE else None
+    read = context.run.lineage.read
+    context.run.derive(f"reports.{name}", derived(name, made.frame.columns, read, more))
     context.run.note("rows", made.frame.height)
     for key, value in made.notes.items():
         context.run.note(key, value)
@@ -88,12 +80,12 @@ def _work(name: str) -> Callable[[Context], Report]:
         "cohort_value": lambda c: reports.cohort_value(_events(c, name), c.settings.timezone),
         "basket": _basket,
         "search_terms": lambda c: reports.search_terms(_events(c, name)),
-        "channels": lambda c: reports.channels(_events(c, name), _more(c, "channels")),
+        "channels": lambda c: reports.channels(_events(c, name), _more(c, name)),
         "price_history": lambda c: reports.price_history(
-            _events(c, name), _states(c), c.settings.timezone, _more(c, "price_history")
+            _events(c, name), _states(c, name), c.settings.timezone, _more(c, name)
         ),
         "stock_movement": lambda c: reports.stock_movement(
-            _events(c, name), _states(c), c.settings.timezone, _more(c, "stock_movement")
+            _events(c, name), _states(c, name), c.settings.timezone, _more(c, name)
         ),
     }  # fmt: skip
     return work[name]
@@ -102,7 +94,7 @@ def _work(name: str) -> Callable[[Context], Report]:
 def _basket(context: Context) -> Report:
     groups = None
     if context.run.has("clean.items"):
-        items = context.run.scan("clean.items", columns=["item_id", "category"])
+        items = context.run.scan("clean.items", columns=columns_of("basket", "items"))
         groups = items.select("item_id", group="category").drop_nulls().collect()
     return reports.basket(_events(context, "basket"), context.settings.timezone, groups)
 
@@ -110,16 +102,23 @@ def _basket(context: Context) -> Report:
 def _more(context: Context, report: str) -> pl.LazyFrame | None:
     """The optional table that the report tells more by, where the shop has it."""
     name = f"clean.{MORE[report]}"
-    return context.run.scan(name) if context.run.has(name) else None
+    if not context.run.has(name):
+        return None
+    there = context.assets.current(name).schema
+    columns = [column for column in columns_of(report, "more") if column in there]
+    return context.run.scan(name, columns=columns)
 
 
 def _events(context: Context, report: str) -> Buckets:
-    run, columns = context.run, OF_EVENTS[report]
+    run = context.run
+    columns = list(
+        dict.fromkeys([*columns_of(report, ""), "ts"])
+    )  # an empty one says if times lack
     buckets = range(context.settings.buckets)
     return [run.scan("clean.events", columns=columns, buckets=[bucket]) for bucket in buckets]
 
 
-def _states(context: Context) -> States:
+def _states(context: Context, report: str) -> States:
     """clean.items as it stood at the end of each day, by when a version was made; oldest first."""
     if not context.run.has("clean.items"):
         return []
@@ -131,4 +130,5 @@ def _states(context: Context) -> States:
         day = datetime.fromisoformat(version.created_at).astimezone(zone).date()
         last.setdefault(day, version.id)
     days = sorted(last)[-STATES:]
-    return [(day, context.run.scan("clean.items", version=last[day])) for day in days]
+    columns = columns_of(report, "items")
+    return [(day, context.run.scan("clean.items", columns=columns, version=last[day])) for day in days]  # fmt: skip

@@ -226,8 +226,8 @@ class Teller:
             for version, about, edges in made:
                 checked(read, version)
                 wrote.append(output(version, self.namespace, about, edges))
-                if (told := profiles.get(version.id)) is not None:
-                    facet = measured(told, version, "1-0-1/DataQualityMetricsDatasetFacet")
+                if (own := profiles.get(version.id)) is not None:
+                    facet = measured(own, version, "1-0-1/DataQualityMetricsDatasetFacet")
                     wrote[-1]["facets"]["dataQualityMetrics"] = facet
             ended = event(
                 "COMPLETE", run_id, step, now(), self.namespace, inputs=read, outputs=wrote

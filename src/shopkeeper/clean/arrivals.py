@@ -81,9 +81,9 @@ def events_step(context: Context, anew: frozenset[int] = frozenset()) -> None:
         changed=past.changed if past else None,
         last={bucket: one.last for bucket, one in past.accounts.items()} if past else {},
     )
-    derivations.events(run, contract, (identity.IDENTITIES, identity.MOVED))
     whole = [*names, *[identity.MOVED] * (shared.away.height > 0)]
     tasks = list(context.buckets(whole, range(settings.buckets)))
+    derivations.events(run, contract, (identity.IDENTITIES, identity.MOVED))
     clean, rejected = run.table(CLEAN), run.table(QUARANTINE)
     if past is None:
         done = context.each(clean_events_bucket, shared, tasks)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from shopkeeper.assets.lineage import ROWS, Derivation
 from shopkeeper.engine.steps import Context
 from shopkeeper.evaluation import plot
 from shopkeeper.evaluation.leaderboard import as_json, leaderboard
@@ -46,5 +47,8 @@ def compare(context: Context) -> None:
 
     run.files(
         "reports.leaderboard", fill, kind="report", description="all models on the primary split"
+    )
+    run.derive(
+        "reports.leaderboard", Derivation({ROWS: [(name, ROWS) for name in run.lineage.read]})
     )
     run.note("best", board["model"][0])
