@@ -67,6 +67,13 @@ def test_the_written_shop_toml_is_valid(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh.md"])
+def test_every_page_of_the_docs_is_linked(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    pages = sorted((ROOT / "docs").glob("*.md"))
+    assert [page.name for page in pages if f"(docs/{page.name})" not in text] == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh.md"])
 def test_the_readme_starts_with_the_two_commands(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     assert text.index("make demo") < 1500
