@@ -333,7 +333,8 @@ class Shop:
         now = releases.pointer(self.assets.root / "releases")
         if "failed" in states:
             bad = next(row for row in told if row["state"] == "failed")
-            following = f"{bad['step']} failed: {bad['error']}; put it right, then: shopkeeper run"
+            error = str(bad["error"]).removeprefix("shopkeeper.errors.")
+            following = f"{bad['step']} failed: {error}; put it right, then: shopkeeper run"
         elif states & {"stale", "missing"}:
             following = "bring it up to date with: shopkeeper run"
         elif now is None:

@@ -1,6 +1,11 @@
 import sqlite3
 
+import polars as pl
 import pytest
+
+from shopkeeper.governance.access import OWNER
+from shopkeeper.shop import Shop
+from shopkeeper.words import Purpose
 
 
 def test_an_event_is_acknowledged_with_its_id_and_once(served) -> None:
@@ -115,3 +120,28 @@ def test_a_thousand_events_go_in_one_call_and_one_more_does_not(served) -> None:
     response = served.http.post("/v1/events", json={"events": [event] * 1001})
     assert response.status_code == 422
     assert "1000" in response.json()["error"]["message"]
+
+
+def test_every_kind_of_event_comes_in_by_http_and_back_as_clean_data(fresh) -> None:
+    said: dict[str, dict[str, str]] = {
+        "review": {"item_id": "i01"},
+        "share": {"item_id": "i01"},
+        "follow": {"shop_id": "s1"},
+        "leave": {},
+        "campaign_view": {},
+        "campaign_join": {},
+    }
+    for kind, about in said.items():
+        answer = fresh.http.post("/v1/events", json={"user_id": "u01", "kind": kind, **about})
+        assert answer.status_code == 202, answer.text
+    for kind in ("review", "share"):
+        refused = fresh.http.post("/v1/events", json={"user_id": "u01", "kind": kind})
+        assert refused.status_code == 422
+        assert f"a {kind} needs item_id" in refused.text
+    with Shop.open(fresh.folder) as shop:
+        shop.run(["collect.feedback", "clean.events"])
+        events = shop.assets.read("clean.events", by=OWNER, purpose=Purpose.ANALYSE)
+    came = events.filter(pl.col("kind").is_in(list(said)))
+    assert dict(came.select("kind", "item_id").rows()) == {
+        kind: about.get("item_id") for kind, about in said.items()
+    }

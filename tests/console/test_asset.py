@@ -121,7 +121,7 @@ def test_runs_that_a_promise_stopped_and_runs_that_failed_stand_in_the_trend(fre
     page = text_of(fresh, "/console/assets/clean.events?tab=quality")
     rows = page.partition("<tbody>")[2].partition("</tbody>")[0].split("<tr>")[1:]
     assert [re.search(r'class="pill (\w+)">([^<]+)', row).groups() for row in rows] == [
-        ("bad", "failed"), ("bad", "stopped by a promise"), ("good", "version made"),
+        ("bad", "failed"), ("bad", "stopped by a promise"), ("good", "cleaned"),
     ]  # fmt: skip
     assert "ZeroDivisionError" in rows[0]
-    assert "<code>" in rows[1]
+    assert "number of rows" in rows[1]

@@ -31,15 +31,14 @@ def branch_ls(shop: ShopDir = HERE, as_json: Json = False) -> None:
         (
             (
                 branch["branch"],
-                branch["created_at"][:19],
+                branch["created_at"][:16].replace("T", " "),
                 head["asset"],
-                head["version"],
-                head["base"] or "nothing",
+                head["version"].rpartition("@")[2],
+                head["base"].rpartition("@")[2] if head["base"] else "nothing",
                 "has moved on" if head["moved"] else "",
             )
             for branch in told
-            for head in branch["assets"]
-            or [dict.fromkeys(("asset", "version", "base", "moved"), "")]
+            for head in branch["assets"] or [{"asset": "", "version": "", "base": "", "moved": ""}]
         ),
     )
 
@@ -108,5 +107,7 @@ def say_changes(told: list[dict[str, Any]]) -> None:
         if not change.get("same"):
             say_diff(change)
     same = [change["asset"] for change in told if change.get("same")]
-    if same or not told:
-        out.print(f"unchanged: {', '.join(same) or 'everything'}", soft_wrap=True)
+    if same:
+        out.print(f"unchanged: {', '.join(same)}", soft_wrap=True)
+    if not told:
+        out.print("nothing was written")

@@ -91,7 +91,9 @@ def page(
             told |= {"usage": shop.usage(name), "cost": shop.cost(name)}
         elif tab == "quality":
             history = trend(shop, name)
-            told |= {"trend": history, "lines": lines(history, language_of(request))}
+            language = language_of(request)
+            told |= {"trend": history, "lines": lines(history, language)}
+            told["rule_label"] = lambda rule: label(rule, language)
         elif tab == "value":
             told["metrics"] = by_metric(shop, name)
         elif tab == "lineage":

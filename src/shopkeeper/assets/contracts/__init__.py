@@ -322,7 +322,8 @@ def _validate(document: Any, origin: str) -> None:
         raise InputError(
             f"a contract is a mapping, found {type(document).__name__}",
             where=origin,
-            next="copy a built-in one: https://bitol-io.github.io/open-data-contract-standard",
+            next="copy a built-in one, as: shopkeeper contract show events > events.odcs.yaml; the "
+            "standard: https://bitol-io.github.io/open-data-contract-standard",
         )
     errors = sorted(_validator().iter_errors(document), key=lambda e: ([str(p) for p in e.path]))
     if errors:

@@ -52,11 +52,12 @@ def listed(folder: Path) -> list[dict[str, Any]]:
 def document(folder: Path, table: str) -> dict[str, Any]:
     """{"table", "yaml", "origin", "columns"} of one contract, as text and as the names it promises.
 
-    The text is the workspace's own file where there is one, even one that is not valid.
+    The text is the workspace's own file where there is one, even one that is not valid; not an empty
+    one, as `shopkeeper contract show events > contracts/events.odcs.yaml` makes it before it asks.
     """
     _known(table)
     path = place(folder, table)
-    own = path.exists()
+    own = path.exists() and path.stat().st_size > 0
     return {
         "table": table,
         "yaml": path.read_text("utf-8") if own else built_in_text(table),

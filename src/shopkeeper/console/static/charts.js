@@ -142,7 +142,7 @@ function trend(told) {
     xAxis: { type: "category", data: told.times.map((at) => at.slice(0, 16).replace("T", " ")) },
     yAxis: { type: "value", axisLabel: { formatter: share }, splitLine: { lineStyle: { color: "#eceeea" } } },
     series: told.lines
-      .map((line) => ({ type: "line", name: line.name, data: line.points, symbolSize: 7, connectNulls: true }))
+      .map((line) => ({ type: "line", name: line.name, data: line.points, symbolSize: 7, showAllSymbol: true, connectNulls: true }))
       .concat(told.marks.filter((mark) => mark.points.length).map((mark) => ({
         type: "scatter", // a run that made no version stands on the axis
         name: mark.name,
