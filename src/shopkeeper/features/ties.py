@@ -11,6 +11,7 @@ from shopkeeper.assets.store import Run
 from shopkeeper.features.sequences import Ints
 
 FOLLOWS = "clean.follows"
+WHEN = ("ts", "ended_at")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,11 @@ def ties_as_of(run: Run, instant: int | None) -> Ties | None:
     """
     if not run.has(FOLLOWS):
         return None
-    rows = run.read(FOLLOWS, columns=["user_id", "kind", "target_user_id", "ts", "ended_at"])
+    rows = run.read(FOLLOWS)
+    untold = [
+        pl.lit(None, pl.Datetime("us", "UTC")).alias(name) for name in WHEN if name not in rows
+    ]
+    rows = rows.with_columns(untold)
     rows = rows.filter((pl.col("kind") == "user") & pl.col("target_user_id").is_not_null())
     if instant is None:
         rows = rows.filter(pl.col("ended_at").is_null())
