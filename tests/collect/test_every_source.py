@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from shopkeeper import config
+from shopkeeper.collect import adbc
 from shopkeeper.governance.access import OWNER
 from shopkeeper.serving.hooks import Hooks
 from shopkeeper.shop import Shop
@@ -84,7 +85,18 @@ def _lines(rows: Sequence[Row]) -> bytes:
 
 
 @pytest.fixture(
-    params=["csv", "jsonl", "parquet", "postgresql", "mariadb", "kafka", "redis", "webhook", "s3"]
+    params=[
+        "csv",
+        "jsonl",
+        "parquet",
+        "postgresql",
+        "adbc",
+        "mariadb",
+        "kafka",
+        "redis",
+        "webhook",
+        "s3",
+    ]
 )
 def well(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -116,8 +128,12 @@ def well(
             pl.DataFrame(rows).write_parquet(raw / f"{len(list(raw.iterdir()))}.parquet")
 
         yield Well(f'{at}"', write, _none)
-    elif form in ("postgresql", "mariadb"):
-        url = request.getfixturevalue(form)
+    elif form in ("postgresql", "adbc", "mariadb"):
+        if form == "adbc":
+            pytest.importorskip("adbc_driver_postgresql", reason="ADBC's driver is not installed")
+        else:
+            monkeypatch.setattr(adbc, "_installed", lambda: False)
+        url = request.getfixturevalue("mariadb" if form == "mariadb" else "postgresql")
         driven = url.replace("postgresql:", "postgresql+psycopg:")
         engine = sa.create_engine(driven.replace("mysql:", "mysql+pymysql:"), poolclass=sa.NullPool)
         texts = (sa.Column(name, sa.String(40)) for name in FIRST[0])

@@ -15,15 +15,16 @@ import re
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
 import sqlalchemy as sa
 
+from shopkeeper.collect import adbc
 from shopkeeper.collect.batch import Chunk
 from shopkeeper.collect.environment import filled
 from shopkeeper.collect.sources import name_of
@@ -38,6 +39,33 @@ _MAY_PASS = re.compile(
     r"refused|timed? ?out|starting up|too many|lost connection|can't connect|deadlock"
     r"|server closed|gone away|unreachable|locked"
 )
+
+
+class Part(Protocol):
+    """Some rows of a query; of a watermark query, the watermark comes first and is no cell."""
+
+    def __len__(self) -> int: ...
+
+    def row(self, at: int) -> tuple[Any, ...]:
+        """The watermark, typed, and the cells."""
+
+    def frame(self, rows: Sequence[int] | None = None) -> pl.DataFrame:
+        """The cells as texts, of some rows."""
+
+    def digest(self) -> int:
+        """The sum of the CRC-32 of all rows: the same whatever their order."""
+
+
+class Session(Protocol):
+    """A connection to the database, all queries of which see the same state of it."""
+
+    def scalar(self, query: Any) -> Any:
+        """The one value of a query."""
+
+    def parts(
+        self, query: sa.Select[Any], columns: Sequence[Any], rows: int, *, watermark: bool
+    ) -> Iterator[Part]:
+        """The query's rows, `rows` at a time, in its order; `columns` are those it selects."""
 
 
 class SqlTable:
@@ -90,6 +118,7 @@ class SqlTable:
         self.nullable = {
             str(column["name"]): bool(column.get("nullable", True)) for column in described
         }
+        self.types = {str(column["name"]): column["type"] for column in described}
         self.table = sa.table(
             table, *(sa.column(column) for column in self.columns), schema=schema or None
         )
@@ -106,12 +135,13 @@ class SqlTable:
     def _whole(
         self, position: dict[str, Any] | None, columns: list[str]
     ) -> Iterator[tuple[Chunk, int]]:
-        query = sa.select(*(self.table.c[name] for name in columns))
-        with self._answering(), self.engine.connect() as connection:
+        cells = [self.table.c[name] for name in columns]
+        query = sa.select(*cells)
+        with self._answering(), self._session(columns) as session:
             digest, count = 0, 0
-            for rows in self._rows(connection, query):
-                digest = (digest + sum(map(_digest, rows))) % 2**63  # whatever the order
-                count += len(rows)
+            for part in session.parts(query, cells, ROWS, watermark=False):
+                digest = (digest + part.digest()) % 2**63
+                count += len(part)
             place = {"rows": count, "digest": digest}
             if (
                 position
@@ -120,9 +150,9 @@ class SqlTable:
             ):
                 return
             row = 0
-            for rows in self._rows(connection, query):
-                frame = _frame(columns, rows, row)
-                row += len(rows)
+            for part in session.parts(query, cells, ROWS, watermark=False):
+                frame = _numbered(part.frame(), row)
+                row += len(part)
                 yield Chunk(frame, [], place | {"done": False}, row), count
             yield Chunk(pl.DataFrame(), [], place | {"done": True}, row), count
 
@@ -130,47 +160,44 @@ class SqlTable:
         self, position: dict[str, Any] | None, columns: list[str], watermark: str
     ) -> Iterator[tuple[Chunk, int]]:
         column = self.table.c[watermark]
-        query = sa.select(column, *(self.table.c[name] for name in columns)).order_by(column)
+        selected = [column, *(self.table.c[name] for name in columns)]
+        query = sa.select(*selected).order_by(column)
         row, window = 0, _Window(self.overlap, position, self.where)
         if position:
             row = int(position["rows"])
             query = query.where(column >= window.edge())
-        with self._answering(), self.engine.connect() as connection:
+        with self._answering(), self._session([watermark, *columns]) as session:
             if self.nullable[watermark]:
-                nulls = connection.execute(
+                nulls = session.scalar(
                     sa.select(sa.func.count()).select_from(self.table).where(column.is_(None))
-                ).scalar_one()
+                )
                 if nulls:
                     raise InputError(
                         f"watermark {watermark!r} is null in {nulls:,} rows, which would never be read",
                         where=f"{self.where}, table {self.name}",
                         next="use a column that is never null as `watermark`, the primary key best",
                     )
-            count = connection.execute(
+            count = session.scalar(
                 sa.select(sa.func.count()).select_from(query.order_by(None).subquery())
-            ).scalar_one()
-            for rows in self._rows(connection, query):
-                fresh = window.new(rows)
+            )
+            for part in session.parts(query, selected, ROWS, watermark=True):
+                fresh = window.new(part)
                 if not fresh:
                     continue
-                frame = _frame(columns, fresh, row)
+                frame = _numbered(part.frame(fresh if len(fresh) < len(part) else None), row)
                 row += len(fresh)
                 place = {"rows": row, "watermark": _stored(window.last), "done": True}
                 yield Chunk(frame, [], place | window.stored(), row), max(row, count)
 
-    def _rows(
-        self, connection: sa.Connection, query: sa.Select[Any]
-    ) -> Iterator[list[tuple[str | None, ...]]]:
-        """The query's rows by the chunk; the first cell of a watermark query stays typed."""
-        result = connection.execution_options(stream_results=True, yield_per=ROWS).execute(query)
-        for part in result.partitions():
-            yield [tuple(row) for row in part]
+    def _session(self, columns: Sequence[str]) -> AbstractContextManager[Session]:
+        reader = adbc.open_reader(self.engine.url, self.types, columns, self.engine)
+        return _by_sqlalchemy(self.engine) if reader is None else reader.session()
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
         try:
             yield
-        except sa.exc.SQLAlchemyError as error:
+        except adbc.errors() as error:
             told = str(getattr(error, "orig", None) or error).strip().replace("\n", " ")
             if self.secret:
                 told = told.replace(self.secret, "***")
@@ -185,14 +212,59 @@ class SqlTable:
             ) from None
 
 
-def _frame(columns: list[str], rows: list[Any], before: int) -> pl.DataFrame:
-    table = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
-    made = {
-        name: pl.Series(_texts(values), dtype=pl.String)
-        for name, values in zip(columns, table, strict=True)
-    }
-    lines = pl.int_range(before + 1, before + len(rows) + 1, eager=True)
-    return pl.DataFrame(made | {"line": lines})
+def _numbered(cells: pl.DataFrame, before: int) -> pl.DataFrame:
+    return cells.with_columns(line=pl.int_range(before + 1, before + cells.height + 1))
+
+
+@contextmanager
+def _by_sqlalchemy(engine: sa.Engine) -> Iterator[Session]:
+    with engine.connect() as connection:
+        yield _Connected(connection)
+
+
+class _Connected:
+    """A `Session` of SQLAlchemy, whatever the database."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self.connection = connection
+
+    def scalar(self, query: Any) -> Any:
+        return self.connection.execute(query).scalar_one()
+
+    def parts(
+        self, query: sa.Select[Any], columns: Sequence[Any], rows: int, *, watermark: bool
+    ) -> Iterator[Part]:
+        streaming = self.connection.execution_options(stream_results=True, yield_per=rows)
+        result = streaming.execute(query)
+        names = [column.name for column in columns[int(watermark) :]]
+        for part in result.partitions():
+            yield _Rows(names, [tuple(row) for row in part])
+
+
+class _Rows:
+    """A `Part` of Python rows."""
+
+    def __init__(self, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
+        self.columns, self.rows = columns, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def row(self, at: int) -> tuple[Any, ...]:
+        return self.rows[at]
+
+    def frame(self, rows: Sequence[int] | None = None) -> pl.DataFrame:
+        table = list(zip(*(self.rows if rows is None else map(self.rows.__getitem__, rows))))  # noqa: B905
+        cells = table[len(table) - len(self.columns) :]
+        return pl.DataFrame(
+            {
+                name: pl.Series(_texts(values), dtype=pl.String)
+                for name, values in zip(self.columns, cells, strict=True)
+            }
+        )
+
+    def digest(self) -> int:
+        return sum(map(_digest, self.rows))
 
 
 def _texts(values: Sequence[Any]) -> list[str | None]:
@@ -266,28 +338,30 @@ class _Window:
             next="name another column as `watermark`, or take `overlap` away",
         )
 
-    def new(self, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-        """Those rows (watermark, then cells) that were not read before, as cells; now they are."""
+    def new(self, rows: Part) -> list[int]:
+        """Which of the rows were not read before; now they are."""
         fresh, at = [], 0
-        while at < len(rows) and self._looked_at_again(rows[at][0]):
-            digest = _digest64(rows[at])
+        while at < len(rows) and self._looked_at_again((row := rows.row(at))[0]):
+            digest = _digest64(row)
             if self.known[digest]:
                 self.known[digest] -= 1
             else:
-                fresh.append(rows[at][1:])
-            self.recent.append((rows[at][0], digest))
+                fresh.append(at)
+            self.recent.append((row[0], digest))
             at += 1
         if at == len(rows):
             return fresh
         self.known.clear()  # what was not met again is gone or was changed
-        self.last = rows[-1][0]
-        edge, back = self.edge(), len(rows)
-        while back > at and self._near(rows[back - 1][0], edge):
-            back -= 1
+        self.last = rows.row(len(rows) - 1)[0]
+        edge, near = self.edge(), []
+        for back in range(len(rows) - 1, at - 1, -1):
+            if not self._near((row := rows.row(back))[0], edge):
+                break
+            near.append((row[0], _digest64(row)))
         while self.recent and not self._near(self.recent[0][0], edge):
             self.recent.popleft()
-        self.recent.extend((row[0], _digest64(row)) for row in rows[back:])
-        return fresh + [row[1:] for row in rows[at:]]
+        self.recent.extend(reversed(near))
+        return [*fresh, *range(at, len(rows))]
 
     def _looked_at_again(self, value: Any) -> bool:
         """Whether a row of this watermark may have been read by the reading before this one."""
