@@ -49,12 +49,15 @@ def _place(scores: np.ndarray, item: int) -> int:
     return int((scores > scores[item]).sum()) + 1
 
 
-@pytest.mark.parametrize("parts", [["text"], ["attributes"], ["image"], None])
+@pytest.mark.parametrize(
+    "more",
+    [{"parts": ["text"]}, {"parts": ["attributes"]}, {"parts": ["image"]}, {}, {"full_items": 2}],
+)
 def test_an_item_nobody_met_stands_beside_its_twin(
-    with_a_twin: TrainingData, ask: Ask, parts: list[str] | None
+    with_a_twin: TrainingData, ask: Ask, more: dict[str, object]
 ) -> None:
     options = with_a_twin.settings["options"]
-    own = options["fusion"] | ({} if parts is None else {"parts": parts})
+    own = options["fusion"] | more
     settings = with_a_twin.settings | {"options": options | {"fusion": own}}
     model = Fusion()
     model.fit(replace(with_a_twin, settings=settings))

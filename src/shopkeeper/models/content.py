@@ -10,7 +10,8 @@ the newest event; the dot product with v says which item comes next, as in `sequ
 there, an item that nothing was learned from (no event of it) is no wrong answer while learning, its
 untrained id is left out, and its bias is what a ridge regression reads off its other parts: so that
 it stands where its text, attributes and picture put it. Ids are left out by chance while learning
-(Volkovs et al., "DropoutNet", NeurIPS 2017), so that the other parts learn to do without.
+(Volkovs et al., "DropoutNet", NeurIPS 2017), and a second softmax ranks the items without any id
+(`alone`), so that the other parts learn to do without.
 """
 
 import re
@@ -29,8 +30,15 @@ from shopkeeper.errors import InputError, NotReady
 from shopkeeper.features.items import ItemTable
 from shopkeeper.features.sequences import Floats, Ints, Sequences
 from shopkeeper.models.protocol import TrainingData
-from shopkeeper.models.sequential import SequenceConfig, SequenceModel, SequenceNetwork, Tokens
+from shopkeeper.models.sequential import (
+    EventSource,
+    SequenceConfig,
+    SequenceModel,
+    SequenceNetwork,
+    Tokens,
+)
 from shopkeeper.training.dropout import Dropout
+from shopkeeper.training.losses import draw_negatives, full_softmax, sampled_softmax
 
 PARTS = ("id", "text", "attributes", "image")
 NEVER = -30.0  # bias of an item that nothing was learned from, while learning
@@ -41,6 +49,7 @@ RIDGE = 1.0
 class ContentConfig(SequenceConfig):
     parts: tuple[str, ...] = PARTS  # of an item's vector; those that no item has are left out
     id_dropout: float = 0.3  # share of items whose id is left out of a learning step
+    alone: float = 1.0  # weight of learning to rank items without any id, beside with
     wide: int = 4  # times `dim`: width of the network that parts pass through
     speeds: int = 4  # at which a history fades
     terms: int = 20_000  # words of texts at most, the most frequent
@@ -114,6 +123,19 @@ class ContentNetwork(SequenceNetwork):
             x = x + self.from_images(self.images)
         mixed: Tensor = self.narrow(F.gelu(self.widen(x)))
         return x + mixed
+
+    def more_loss(self, states: Tensor, source: EventSource, following: Tensor) -> Tensor | float:
+        config, count = self.config, len(self.known)
+        if not config.alone or "id" not in config.parts or len(config.parts) == 1:
+            return 0.0
+        table, targets = self.without_ids(), source.items[following]
+        if count <= config.full_items:
+            return config.alone * full_softmax(states, table, self.bias, targets)
+        drawn, log_expected = draw_negatives(count, config.negatives, torch.default_generator)
+        drawn, log_expected = drawn.to(table.device), log_expected.to(table.device)
+        return config.alone * sampled_softmax(
+            states, table, self.bias, targets, drawn, log_expected
+        )
 
     def forward(self, tokens: Tokens, table: Tensor) -> Tensor:
         x = self.inputs(tokens, table)  # (T, D)
