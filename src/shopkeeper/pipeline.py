@@ -37,6 +37,9 @@ from shopkeeper.serving.feedback import land_answers, land_events, land_items
 from shopkeeper.serving.publish import publish
 from shopkeeper.words import CORE, KINDS
 
+# how often each place is looked at, and in which answers
+PLACES = (loop.ASSET, "raw.answers")
+
 
 def steps(settings: Settings, also: Sequence[str] = ()) -> tuple[Step, ...]:
     """Every step of the shop's loop, in an order in which each finds what it reads.
@@ -76,7 +79,7 @@ def steps(settings: Settings, also: Sequence[str] = ()) -> tuple[Step, ...]:
             "report.leaderboard", tuple(f"evaluations.{m}" for m in _names(settings)),
             ("reports.leaderboard",), compare, _compared,
         ),
-        Step("index.search", ("clean.items", "clean.events", "features.items", "raw.item_writes"), ("indexes.search",), index, needs=("features.items",)),
+        Step("index.search", ("clean.items", "clean.events", "features.items", "raw.item_writes", *PLACES), ("indexes.search",), index, needs=("features.items",)),
         Step(
             "release", _served(settings), ("releases.main",), publish,
             lambda s, _: {"models": s.models, "gate": s.gate, "serving": s.serving, "split": s.split},
@@ -202,6 +205,7 @@ def _served(settings: Settings) -> tuple[str, ...]:
         "clean.events",
         "clean.users",
         "raw.item_writes",
+        *PLACES,
         "features.items",
         "features.sequences",
         "indexes.search",

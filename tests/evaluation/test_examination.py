@@ -5,7 +5,13 @@ import polars as pl
 import pytest
 
 from shopkeeper.errors import InputError, NotReady
-from shopkeeper.evaluation.examination import Examination, estimate, exposure, exposures
+from shopkeeper.evaluation.examination import (
+    Examination,
+    estimate,
+    exposure,
+    exposures,
+    weighed,
+)
 
 PLACES = 10
 TRUTH = 1.0 / np.arange(1, PLACES + 1) ** 0.7
@@ -55,6 +61,51 @@ def test_clicks_a_showing_tell_another_curve_for_the_better_stands_higher(
     assert (plain / plain[0])[3] < found.low[3]
 
 
+def _learning(answers: int, seed: int, users: int = 3_000) -> pl.DataFrame:
+    """Recommendations that put a category higher when it was clicked, and what was clicked lower."""
+    rng = np.random.default_rng(seed)
+    category = np.repeat(np.arange(20), 20)
+    wish = rng.dirichlet(np.full(20, 0.3), users)
+    relevance = np.minimum(1, 8 * wish[:, category])
+    relevance *= np.exp(-0.5 * np.abs(rng.normal(0, 2, relevance.shape)))
+    score = 0.2 * np.log(wish[:, category] + 0.02) + rng.normal(0, 1.2, relevance.shape)
+    often = 1 / np.arange(1, users + 1) ** 0.8
+    rows = []
+    for answer, user in enumerate(rng.choice(users, answers, p=often / often.sum())):
+        now = score[user] + 0.15 * rng.gumbel(size=len(category))
+        listed = np.argsort(-now)[:PLACES]
+        clicked = rng.random(PLACES) < TRUTH * relevance[user, listed]
+        for item in listed[clicked]:
+            score[user] += 1.5 * (category == category[item])
+            score[user, item] -= 1.5
+        rows += [
+            (
+                f"a{answer}",
+                f"u{user}",
+                f"{user} {item}",
+                f"{user}/{category[item]}",
+                n + 1,
+                bool(hit),
+            )
+            for n, (item, hit) in enumerate(zip(listed.tolist(), clicked, strict=True))
+        ]
+    schema = ["answer_id", "cluster", "context", "group", "position", "clicked"]
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+@pytest.mark.slow
+def test_lists_that_learn_from_clicks_are_allowed_for_by_groups_and_by_nothing_else() -> None:
+    log = _learning(6_000, seed=4)
+    found = estimate(log, draws=8, method="em")
+    alone = estimate(log.drop("group"), draws=0, method="em")
+    pairs = estimate(log, draws=0, method="harvest")
+    assert np.abs(found.curve - TRUTH).max() < 0.06
+    assert abs(np.mean(found.curve - TRUTH)) < 0.02
+    assert np.mean(alone.curve - TRUTH) < -0.03  # too steep
+    assert np.mean(pairs.curve - TRUTH) < -0.06
+    assert (found.high - found.low)[1:].max() < 0.15
+
+
 def test_an_even_examination_comes_out_even_though_clicks_fall_with_the_place() -> None:
     rng = np.random.default_rng(3)
     log = _clicks(3_000, seed=2)
@@ -102,8 +153,33 @@ def test_weights_undo_the_examination_up_to_a_bound() -> None:
     curve = np.array([1.0, 0.5, 0.01])
     whole = np.array([1, 2, 3])
     found = Examination(whole, curve, curve, curve, whole, whole, "em", 1)
-    assert found.weights([1, 2, 3, 9]).tolist() == [1.0, 2.0, 20.0, 20.0]
+    assert found.weights([1, 2, 3, 9]).tolist() == pytest.approx([1.0, 2.0, 3.0, 3.0])
     assert found.at([1.5]).tolist() == [0.75]
+
+
+def test_what_few_clicks_tell_is_made_up_for_in_part_alone() -> None:
+    curve, high, whole = np.array([1.0, 0.2]), np.array([1.0, 0.8]), np.array([1, 2])
+    found = Examination(whole, curve, curve, high, whole, whole, "em", 1)
+    assert found.weights([2]).tolist() == [1.25]
+    assert Examination.from_dict(found.as_dict()).weights([2]).tolist() == [1.25]
+
+
+def test_a_click_counts_the_more_the_less_its_place_is_looked_at() -> None:
+    curve, whole = np.array([1.0, 0.5]), np.array([1, 2])
+    seen = Examination(whole, curve, curve, curve, whole, whole, "em", 1)
+    answers = pl.DataFrame({"answer_id": ["r", "s"], "kind": ["recommend", "search"]})
+    events = pl.DataFrame(
+        {
+            "item_id": ["top", "second", "deep", "search", "file", "bare"],
+            "answer_id": ["r", "r", "r", "s", None, "r"],
+            "position": [1, 2, 9, 2, 2, None],
+        },
+        schema_overrides={"position": pl.Int32},
+    )
+    told = weighed(events.lazy(), answers.lazy(), {"recommend": seen}).collect()
+    assert told["item_id"].to_list() == events["item_id"].to_list()
+    assert told["weight"].to_list() == [1.0, 2.0, 2.0, 1.0, 1.0, 1.0]
+    assert weighed(events.lazy(), answers.lazy(), {}).collect()["weight"].to_list() == [1.0] * 6
 
 
 def test_exposures_are_the_items_of_answers_with_what_became_of_them() -> None:
@@ -118,7 +194,10 @@ def test_exposures_are_the_items_of_answers_with_what_became_of_them() -> None:
         }
     )
     events = pl.DataFrame({"answer_id": ["s", "s", None], "item_id": ["i2", "i2", "i1"]})
-    told = exposures(answers, events)
+    categories = pl.DataFrame({"item_id": ["i1", "i2"], "category": ["lamp", None]})
+    told = exposures(answers, events, categories)
+    assert told["group"].to_list() == ["q:lamp\tlamp", "q:lamp\t", "explored"]
+    assert exposures(answers, events)["group"].to_list() == ["q:lamp\t", "q:lamp\t", "explored"]
     assert told.select("answer_id", "item_id", "position", "clicked").rows() == [
         ("s", "i1", 1, False),
         ("s", "i2", 2, True),

@@ -1,6 +1,6 @@
 """What assets are worth, and whether what comes back from serving is fit to learn from."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -82,15 +82,31 @@ def quality_loop(shop: ShopDir = HERE, as_json: Json = False) -> None:
         print_json(checks)
         return
     table(
-        ("level", "check", "value", "wanted", "why"),
+        ("level", "check", "value", "before", "wanted", "what it means, what to do"),
         (
             (
                 one["level"],
                 one["check"],
-                number(one["value"], ".4f"),
+                _with_interval(one),
+                _before(one["history"]),
                 one["wanted"],
-                one["detail"].get("why", "") if one["value"] is None else one["reason"],
+                ". ".join(filter(None, (one["detail"].get("why") or one["reason"], one["next"]))),
             )
             for one in checks
         ),
     )
+
+
+def _with_interval(check: dict[str, Any]) -> str:
+    """The value, and its interval where there is one."""
+    value = number(check["value"], ".4f")
+    if check["low"] is None or check["value"] is None:
+        return value
+    return f"{value} ({check['low']:.3f} to {check['high']:.3f})"
+
+
+def _before(history: list[dict[str, Any]]) -> str:
+    """The value of the measuring before the newest, and how many there are."""
+    if len(history) < 2:
+        return ""
+    return f"{number(history[-2]['value'], '.4f')} {history[-2]['level']} (of {len(history)})"

@@ -19,16 +19,25 @@ and neither disturbs anybody; places that no such context links cannot be compar
               Models", Journal of Econometrics 1999), which is concave, without weights to choose.
               It wants places that do not follow from earlier clicks on the same context: search.
     em        regression-EM: examination and relevance by turns; Wang et al., "Position Bias Estimation
-              for Unbiased Learning to Rank in Personal Search", WSDM 2018. Unlike the paper,
-              relevance is a distribution over a grid, learned for each place at which contexts stood
-              first: so a list that puts the better higher, or moves an item because it was clicked,
-              is allowed for. For recommendations, whose context is a user and an item.
+              for Unbiased Learning to Rank in Personal Search", WSDM 2018. Unlike the paper, relevance
+              is no function of features but a random effect in two layers: contexts of one `group` (a
+              person and a category, say) share a class of how much is wanted there, and within a class
+              each context has a relevance of its own, both with a distribution for each place at which
+              they first stood. For recommendations, and the default of the check.
+
+Why the groups. A list that learns puts an item higher because *other* items of its kind were clicked.
+Where it stands then follows from the past; the past's likelihood allows for that without more ado (the
+choice of place cancels out of it) provided that relevance is described as the list learns it: alike
+within a group. Described as independent, what the list knew is taken for examination, and the curve
+comes out too steep. Idea: correlated random effects, Mundlak, "On the Pooling of Time Series and Cross
+Section Data", Econometrica 1978.
 
 Intervals are percentiles of a bootstrap over whole answers (or `cluster`: users).
 """
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -47,9 +56,11 @@ PLACES = 20  # of a list that are looked at
 DRAWS = 200
 CONFIDENCE = 0.95
 ROUNDS = 200  # of a search at most
+FURTHEST = 32.0  # of a long step
+CLASSES = 6  # of groups, by how much is wanted there
 GRID = np.geomspace(1e-3, 0.98, 24)  # of relevance
 NEAR = 1e-4  # a smaller change of the curve ends a search
-LEAST = 0.05  # of examination: clicks are weighed by at most 1 / LEAST
+LEAST = 1 / 3  # of examination: clicks are weighed by at most 3; above, chance grows faster than bias falls
 
 
 @dataclass(frozen=True)
@@ -71,8 +82,32 @@ class Examination:
         return np.asarray(np.interp(asked, self.places, self.curve), dtype=np.float64)
 
     def weights(self, places: npt.ArrayLike, least: float = LEAST) -> Doubles:
-        """What a click at each of `places` counts: 1 / examination, at most 1 / `least`."""
-        return 1.0 / np.maximum(self.at(places), least)
+        """What a click at each of `places` counts: 1 / examination, at most 1 / `least`.
+
+        The upper end of the interval is taken for it, where there is one: what few clicks tell is
+        made up for in part, and all of it as more come in.
+        """
+        sure = np.where(np.isnan(self.high), self.curve, self.high)
+        asked = np.asarray(places, dtype=np.float64)
+        return 1.0 / np.maximum(np.interp(asked, self.places, sure), least)
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Self:
+        """What `as_dict` told."""
+        columns = {
+            name: np.array([place[name] for place in told["places"]])
+            for name in ("place", "examination", "low", "high", "shown", "clicks")
+        }
+        return cls(
+            places=columns["place"],
+            curve=columns["examination"],
+            low=columns["low"],
+            high=columns["high"],
+            shown=columns["shown"],
+            clicks=columns["clicks"],
+            method=told["method"],
+            answers=told["answers"],
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """JSON."""
@@ -106,8 +141,10 @@ class _Cells:
     first: Ints  # (C,) the place of each in its first row
     clicked: Doubles  # (R,)
     cluster: Ints  # (R,)
-    owner: Ints  # (C,) cluster of the first row of each
     clusters: int
+    group: Ints  # (C,)
+    group_first: Ints  # (N,) the place of each in its first row
+    owner: Ints  # (N,) cluster of the first row of each
 
     def tables(self, weight: Doubles | None = None) -> tuple[Doubles, Doubles]:
         """(C, P) shown and clicked, each answer counted `weight` times."""
@@ -130,7 +167,8 @@ def estimate(
 
     Args:
         log: a row an item of an answer, oldest answer first: answer_id, context (text; what decides relevance), position
-            (from 1), clicked (bool); optional `cluster` (text) to resample by instead of answers.
+            (from 1), clicked (bool); optional `group` (text; contexts whose relevance is alike, for em)
+            and `cluster` (text) to resample by instead of answers.
         places: of a list; deeper ones are left out.
         draws: of the bootstrap; 0 for no intervals (NaN).
     Raises:
@@ -156,18 +194,26 @@ def estimate(
             next="let more answers be logged; exploration ([serving] exploration) compares places",
         )
     shown, clicks = shown[:, known], clicks[:, known]
-    learn = _Em(shown, clicks, cells.first) if method == "em" else None
-    ones = np.ones(cells.contexts)
-    curve = learn.curve(ones, None) if learn else _harvest(shown, clicks, None)
     rng = np.random.default_rng(seed)
     drawn = np.full((draws, int(known.sum())), np.nan)
-    for draw in range(draws):
-        weight = rng.multinomial(cells.clusters, np.full(cells.clusters, 1 / cells.clusters))
-        if learn:  # whole contexts, each with its first reader
-            drawn[draw] = learn.curve(weight[cells.owner].astype(np.float64), curve)
-        else:
-            again, hits = cells.tables(weight.astype(np.float64))
-            drawn[draw] = _harvest(again[:, known], hits[:, known], curve)
+    weights = (
+        rng.multinomial(cells.clusters, np.full(cells.clusters, 1 / cells.clusters)).astype(
+            np.float64
+        )
+        for _ in range(draws)
+    )
+    if method == "em":
+        em = _Em(shown, clicks, cells)
+        state = em.learn(np.ones(len(em.owner)), em.begin())
+        curve = state.theta / state.theta[0]
+        for draw, weight in enumerate(weights):  # whole groups, each with its first reader
+            again = em.learn(weight[em.owner], state).theta
+            drawn[draw] = again / again[0]
+    else:
+        curve = _harvest(shown, clicks, None)
+        for draw, weight in enumerate(weights):
+            some, hits = cells.tables(weight)
+            drawn[draw] = _harvest(some[:, known], hits[:, known], curve)
     tail = (1 - CONFIDENCE) / 2
     bounds = (
         np.nanquantile(drawn, [tail, 1 - tail], axis=0)
@@ -186,7 +232,9 @@ def estimate(
     )
 
 
-def exposures(answers: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+def exposures(
+    answers: pl.DataFrame, events: pl.DataFrame, categories: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """What `estimate` reads, of logged answers and the events that followed.
 
     Args:
@@ -194,10 +242,12 @@ def exposures(answers: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
             one length).
         events: answer_id, item_id; each says that the item of the answer was clicked. Impressions
             are no clicks and are not to be among them.
+        categories: item_id, category (null where unknown); None: no item has one.
     Returns:
-        answer_id, item_id, position, context, clicked. The context of a search is its words and the
-        item, of a recommendation the user and the item: the same person's interest at two places.
-        What exploration showed is one context: any item, at any place, is as likely as another.
+        answer_id, item_id, position, context, group, clicked. The context of a search is its words
+        and the item, of a recommendation the user and the item: the same person's interest at two
+        places; its group is the words, or the user, and the item's category. What exploration showed
+        is one context: any item, at any place, is as likely as another.
     """
     lists = ["items", "positions"]
     flat = answers.select("answer_id", "user_id", "query", "explored", *lists).explode(lists)
@@ -207,11 +257,63 @@ def exposures(answers: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     flat = flat.join(
         hits.with_columns(clicked=True), on=["answer_id", "item_id"], how="left"
     ).with_columns(pl.col("clicked").fill_null(False))
+    if categories is None:
+        flat = flat.with_columns(category=pl.lit(None, pl.String))
+    else:
+        kinds = categories.select("item_id", "category").unique("item_id")
+        flat = flat.join(kinds, on="item_id", how="left", maintain_order="left")
     asked = pl.when(pl.col("query").is_null()).then(pl.format("u:{}", "user_id"))
-    own = pl.concat_str(asked.otherwise(pl.format("q:{}", "query")), pl.lit("\t"), "item_id")
+    by = asked.otherwise(pl.format("q:{}", "query"))
     drawn = pl.col("position") == pl.col("explored") + 1
-    context = pl.when(drawn).then(pl.lit("explored")).otherwise(own)
-    return flat.select("answer_id", "item_id", "position", context.alias("context"), "clicked")
+    return flat.select(
+        "answer_id",
+        "item_id",
+        "position",
+        *(
+            pl.when(drawn)
+            .then(pl.lit("explored"))
+            .otherwise(pl.concat_str(by, pl.lit("\t"), of))
+            .alias(name)
+            for name, of in (
+                ("context", pl.col("item_id")),
+                ("group", pl.col("category").fill_null("")),
+            )
+        ),
+        "clicked",
+    )
+
+
+def weighed(
+    events: pl.LazyFrame, answers: pl.LazyFrame, curves: Mapping[str, Examination]
+) -> pl.LazyFrame:
+    """`events` with `weight`: what each counts when every place is looked at alike.
+
+    1 / examination of the place at which an answer showed the item; 1 where no answer did, and
+    where nothing is known of the places of such answers.
+
+    Args:
+        events: answer_id, position (from 1), and more; order and rows are kept.
+        answers: answer_id, kind.
+        curves: kind of answer -> its examination.
+    """
+    if not curves:
+        return events.with_columns(weight=pl.lit(1.0))
+    known = [
+        pl.LazyFrame({"of": kind, "place": places, "weight": curve.weights(places)})
+        for kind, curve in curves.items()
+        for places in [np.arange(1, int(curve.places[-1]) + 1)]
+    ]
+    last = {kind: int(curve.places[-1]) for kind, curve in curves.items()}
+    kinds = answers.select("answer_id", of="kind").unique("answer_id")
+    deepest = pl.col("of").replace_strict(last, default=None, return_dtype=pl.Int64)
+    place = pl.min_horizontal(pl.col("position").cast(pl.Int64).clip(lower_bound=1), deepest)
+    return (
+        events.join(kinds, on="answer_id", how="left", maintain_order="left")
+        .with_columns(place=pl.when(pl.col("position").is_not_null()).then(place))
+        .join(pl.concat(known), on=["of", "place"], how="left", maintain_order="left")
+        .with_columns(pl.col("weight").fill_null(1.0))
+        .drop("of", "place")
+    )
 
 
 def exposure(shown: pl.Series, catalogue: int) -> dict[str, float]:
@@ -236,11 +338,9 @@ def exposure(shown: pl.Series, catalogue: int) -> dict[str, float]:
 def _cells(log: pl.DataFrame) -> _Cells:
     places, place = np.unique(log["position"].to_numpy().astype(np.int64), return_inverse=True)
     context = _codes(log["context"])
-    first = np.zeros(int(context.max()) + 1, dtype=np.int64)
-    first[context[::-1]] = place[::-1]
+    first = _first(context, place)
     by = _codes(log["cluster"] if "cluster" in log.columns else log["answer_id"])
-    owner = np.zeros(len(first), dtype=np.int64)
-    owner[context[::-1]] = by[::-1]
+    group = _codes(log["group"].fill_null(log["context"])) if "group" in log.columns else context
     return _Cells(
         places=places,
         cell=context * len(places) + place,
@@ -248,9 +348,18 @@ def _cells(log: pl.DataFrame) -> _Cells:
         first=first,
         clicked=log["clicked"].to_numpy().astype(np.float64),
         cluster=by,
-        owner=owner,
         clusters=int(by.max()) + 1,
+        group=_first(context, group),
+        group_first=_first(group, place),
+        owner=_first(group, by),
     )
+
+
+def _first(codes: Ints, values: Ints) -> Ints:
+    """(distinct codes,) the value of each code's first row."""
+    found = np.zeros(int(codes.max()) + 1, dtype=np.int64)
+    found[codes[::-1]] = values[::-1]
+    return found
 
 
 def _codes(texts: pl.Series) -> Ints:
@@ -294,49 +403,123 @@ def _harvest(shown: Doubles, clicks: Doubles, start: Doubles | None) -> Doubles:
     return np.exp(log)
 
 
+@dataclass(frozen=True)
+class _State:
+    """What em has learned so far."""
+
+    theta: Doubles  # (P,) examination, absolute
+    prior: Doubles  # (P, K, G) relevance of contexts by the place where they first stood, and class
+    classes: Doubles  # (P, K) classes of groups by the place where they first stood
+
+
 class _Em:
-    """Contexts that look alike (same showings, same clicks, same first place) are counted, not repeated."""
+    """Contexts that look alike (same showings, same clicks, same first place) are counted, not repeated.
 
-    def __init__(self, shown: Doubles, clicks: Doubles, first: Ints) -> None:
+    R kinds of contexts, N groups, K classes, G grid points of relevance.
+    """
+
+    def __init__(self, shown: Doubles, clicks: Doubles, cells: _Cells) -> None:
         places = shown.shape[1]
-        table = np.concatenate([shown, clicks, first[:, None]], axis=1)
-        rows, self.row_of = np.unique(table, axis=0, return_inverse=True)
-        self.clicks = rows[:, places:-1]
-        self.shown = rows[:, :places]
-        _, self.group = np.unique(rows[:, -1], return_inverse=True)
+        seen = np.flatnonzero(shown.sum(axis=1) > 0)
+        table = np.concatenate([shown, clicks, cells.first[:, None]], axis=1)[seen]
+        rows, row_of = np.unique(table, axis=0, return_inverse=True)
+        self.shown, self.clicks = rows[:, :places], rows[:, places:-1]
+        self.first = rows[:, -1].astype(np.int64)  # (R,)
+        self.group_first = cells.group_first  # (N,)
+        self.owner = cells.owner  # (N,) cluster
+        ones = np.ones(len(seen))
+        shape = (len(self.owner), len(rows))
+        self.parts = coo_array((ones, (cells.group[seen], row_of)), shape=shape).tocsr()  # (N, R)
+        self.whole = self.parts.T.tocsr()
+        self.at = [
+            np.flatnonzero(self.first == place) for place in range(int(self.first.max()) + 1)
+        ]
 
-    def curve(self, weight: Doubles, start: Doubles | None) -> Doubles:
-        """(P,) theta by expectation maximisation, relative to the first place.
+    def begin(self) -> _State:
+        """Before anything is learned: classes around rising relevances, of equal shares."""
+        middle = np.linspace(np.log(GRID[1]), np.log(GRID[-2]), CLASSES)
+        bell = np.exp(-0.5 * (np.log(GRID)[None, :] - middle[:, None]) ** 2)
+        bell /= bell.sum(axis=1, keepdims=True)
+        many = int(max(self.first.max(), self.group_first.max())) + 1
+        return _State(
+            np.full(self.shown.shape[1], 0.6),
+            np.repeat(bell[None], many, axis=0),
+            np.full((many, CLASSES), 1 / CLASSES),
+        )
+
+    def learn(self, weight: Doubles, state: _State) -> _State:
+        """Expectation maximisation from `state` on, with long steps where its rounds go one way.
+
+        Source of the steps: Varadhan & Roland, "Simple and Globally Convergent Methods for
+        Accelerating the Convergence of Any EM Algorithm", Scandinavian Journal of Statistics 2008
+        (SqS3). One that makes the data less likely is not taken.
 
         Args:
-            weight: (C,) of each context.
-            start: where a draw begins, which then needs fewer rounds.
+            weight: (N,) of each group.
         """
-        many = np.bincount(self.row_of, weight, len(self.shown))
-        kept = (many > 0) & (self.shown.sum(axis=1) > 0)
-        if not kept.any():
-            return np.full(self.shown.shape[1], 1.0) if start is None else start
-        shown, clicks, group = self.shown[kept], self.clicks[kept], self.group[kept]
-        missed, many = shown - clicks, many[kept]
-        of_group = np.zeros((int(group.max()) + 1, len(group)))
-        of_group[group, np.arange(len(group))] = many
-        total = np.maximum(of_group.sum(axis=1, keepdims=True), 1e-12)
-        prior = np.full((len(of_group), len(GRID)), 1 / len(GRID))
-        theta = np.full(shown.shape[1], 0.6)
-        if start is not None:
-            theta = 0.9 * start / max(float(start.max()), 1.0)
-        for _ in range(ROUNDS if start is None else ROUNDS // 8):
-            before = theta / theta[0]
-            missing = 1.0 - np.outer(theta, GRID)  # (P, G) chance of no click
-            likely = clicks @ np.log(np.outer(theta, GRID)) + missed @ np.log(missing)
-            likely += np.log(prior + 1e-12)[group]
-            relevance = np.exp(likely - likely.max(axis=1, keepdims=True))
-            relevance /= relevance.sum(axis=1, keepdims=True)  # (C, G)
-            looked = theta[:, None] * (1.0 - GRID) / missing  # given that there was no click
-            seen = many @ (clicks + missed * (relevance @ looked.T))
-            theta = np.clip(seen / np.maximum(many @ shown, 1e-12), 1e-6, 1 - 1e-6)
-            prior = of_group @ relevance / total
-            if np.abs(theta / theta[0] - before).max() < NEAR:
+        many = np.asarray(self.whole @ weight)  # (R,)
+        for _ in range(ROUNDS):
+            one, _ = self._round(weight, many, state)
+            two, reached = self._round(weight, many, one)
+            after, likely = self._round(weight, many, _leap(state, one, two))
+            if likely < reached:
+                after = two
+            moved = after.theta / after.theta[0] - state.theta / state.theta[0]
+            state = after
+            if np.abs(moved).max() < NEAR:
                 break
-        curve: Doubles = theta / theta[0]
-        return curve
+        return state
+
+    def _round(self, weight: Doubles, many: Doubles, state: _State) -> tuple[_State, float]:
+        """One round, and the log likelihood of the state it began with."""
+        theta, prior = state.theta, state.prior.copy()
+        missed = self.shown - self.clicks
+        missing = 1.0 - np.outer(theta, GRID)  # (P, G) chance of no click
+        likely = self.clicks @ np.log(np.outer(theta, GRID)) + missed @ np.log(missing)
+        top = likely.max(axis=1, keepdims=True)
+        likely = np.exp(likely - top)  # (R, G)
+        by_class = np.empty((len(likely), CLASSES))  # (R, K)
+        for place, rows in enumerate(self.at):
+            by_class[rows] = likely[rows] @ prior[place].T
+        by_class = np.maximum(by_class, 1e-300)
+        told: Doubles = np.asarray(self.parts @ np.log(by_class))
+        of_group = told + np.log(state.classes)[self.group_first]
+        most = of_group.max(axis=1, keepdims=True)
+        of_group = np.exp(of_group - most)
+        total = of_group.sum(axis=1, keepdims=True)
+        reached = weight @ (most + np.log(total))[:, 0] + many @ top[:, 0]
+        of_group *= weight[:, None] / total  # (N, K)
+        share = np.asarray(self.whole @ of_group) / by_class  # (R, K)
+        relevance = np.empty_like(likely)  # (R, G), each row adds up to `many`
+        for place, rows in enumerate(self.at):
+            relevance[rows] = likely[rows] * (share[rows] @ prior[place])
+            prior[place] = prior[place] * (share[rows].T @ likely[rows]) + 1e-3
+        prior /= prior.sum(axis=2, keepdims=True)
+        classes = np.full_like(state.classes, 1e-3)
+        np.add.at(classes, self.group_first, of_group)
+        classes /= classes.sum(axis=1, keepdims=True)
+        looked = theta[:, None] * (1.0 - GRID) / missing  # given that there was no click
+        seen = many @ self.clicks + (missed * (relevance @ looked.T)).sum(axis=0)
+        theta = np.clip(seen / np.maximum(many @ self.shown, 1e-12), 1e-6, 1 - 1e-6)
+        return _State(theta, prior, classes), float(reached)
+
+
+def _leap(start: _State, one: _State, two: _State) -> _State:
+    """Where two rounds point to: further on their way, in logarithms."""
+    parts = [
+        [np.log(getattr(state, field.name)) for field in fields(_State)]
+        for state in (start, one, two)
+    ]
+    way = [after - before for before, after in zip(parts[0], parts[1], strict=True)]
+    bend = [last - after - step for last, after, step in zip(parts[2], parts[1], way, strict=True)]
+    far = float(np.linalg.norm(way[0]) / max(float(np.linalg.norm(bend[0])), 1e-12))
+    far = min(max(far, 1.0), FURTHEST)
+    theta, prior, classes = (
+        np.exp(np.clip(before + 2 * far * step + far * far * turn, -50.0, 5.0))
+        for before, step, turn in zip(parts[0], way, bend, strict=True)
+    )
+    return _State(
+        np.clip(theta, 1e-6, 1 - 1e-6),
+        prior / prior.sum(axis=2, keepdims=True),
+        classes / classes.sum(axis=1, keepdims=True),
+    )

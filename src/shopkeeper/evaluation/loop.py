@@ -1,7 +1,8 @@
 """Is what comes back from serving fit to learn from? The loop's own data quality, as plain functions.
 
-    examination     how often the deepest known place of a list is looked at, relative to the first:
-                    where it is small, clicks there are rare and must be weighed (examination.py)
+    examination.*   of searches, of recommendations: how often the deepest known place of a list is looked
+                    at, relative to the first: where it is small, clicks there are rare and are
+                    weighed (examination.py) where clicks are counted
     exposure_gini   how unevenly items are shown: 0 all alike, near 1 a few have everything
     never_shown     share of the catalogue that no answer showed
     unjoined        share of answers that no event came back for: what became of them is unknown
@@ -14,16 +15,44 @@ The index is sum (live - trained) ln(live / trained) over ten classes of the tra
 nothing moved, above 0.25 much did. Source: Siddiqi, "Credit Risk Scorecards", Wiley 2006.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
+from shopkeeper.assets.store import Run
+from shopkeeper.evaluation.examination import Examination, weighed
 from shopkeeper.features.sequences import NO_TIME, Sequences
 
 Values = npt.NDArray[np.float64]
+
+ASSET = "quality.loop"  # the checks, measured
+EXAMINATION = "examination"
+PLACE = ("answer_id", "position")  # where an event's item stood
+SURFACES = (
+    "recommend",
+    "search",
+)  # kinds of answers, whose places are looked at each in its own way
+NEXT = {
+    EXAMINATION: "show fewer places, or raise [serving] exploration: what nobody looks at teaches nothing",
+    "exposure_gini": "raise [serving] exploration: more items get a chance to be clicked",
+    "never_shown": "raise [serving] exploration; items without title or category are hard to find: "
+    "shopkeeper quality items",
+    "unjoined": "send impressions and clicks with answer_id (docs/send-events.md); detail.kinds says "
+    "which answers get none back",
+    "bots": "see by which rule: shopkeeper quarantine ls; refuse them before they reach the shop",
+    "skew": "look at one of detail.differences (--json): shopkeeper trace answer ID; "
+    "a new release begins anew: shopkeeper run --force",
+    "drift": "train on what is new: shopkeeper run; if it stays, look at what the page sends",
+}
+"""what to do about a check that is not ok"""
+MEASURE_NEXT = (
+    "serve answers, send events with their answer_id (docs/send-events.md), then: shopkeeper run"
+)
 
 OK, WARNING, ERROR, UNKNOWN = "ok", "warning", "error", "unknown"
 WORST = (ERROR, WARNING, UNKNOWN, OK)
@@ -47,6 +76,35 @@ class Check:
         if self.value is None:
             return UNKNOWN
         return judged(self.value, bounds)
+
+
+def curves(rows: pl.DataFrame) -> dict[str, Examination]:
+    """Kind of answer -> its examination, as `quality.loop` measured it last; without what is unknown."""
+    name = pl.col("check")
+    newest = rows.filter(
+        name.str.starts_with(f"{EXAMINATION}."), pl.col("at") == pl.col("at").max()
+    )
+    return {
+        check.partition(".")[2]: Examination.from_dict(json.loads(detail))
+        for check, value, detail in newest.select("check", "value", "detail").iter_rows()
+        if value is not None
+    }
+
+
+def fair(run: Run, events: pl.LazyFrame) -> pl.LazyFrame:
+    """`events` with `weight`, so that a click counts the more the less its place is looked at.
+
+    Search and recommendation count what people want by this (examination.weighed). As they are,
+    without `weight`, where no examination is known yet.
+
+    Args:
+        run: reads `quality.loop` and `raw.answers`.
+        events: the columns of `PLACE`, and more.
+    """
+    known = curves(run.read(ASSET)) if run.has(ASSET) else {}
+    if not known:
+        return events
+    return weighed(events, run.scan("raw.answers", columns=["answer_id", "kind"]), known)
 
 
 def judged(value: float, bounds: tuple[float, float]) -> str:

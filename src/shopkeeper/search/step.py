@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from shopkeeper.engine.steps import Context
+from shopkeeper.evaluation import loop
 from shopkeeper.features.build import deleted, known_items
 from shopkeeper.search.index import build
 from shopkeeper.words import Kind
@@ -20,14 +21,11 @@ def index(context: Context) -> None:
         writes = run.read("raw.item_writes", columns=["item_id", "mode", "seq"])
         ids = ids.filter(~ids.is_in(deleted(writes).implode()))
     items = known_items(run.read("clean.items"), ids.to_list())
-    events = run.scan("clean.events", columns=["item_id", "kind", "query"])
-    wanted = (
-        events.filter(pl.col("kind") != Kind.IMPRESSION.value)
-        .group_by("item_id")
-        .agg(pl.len())
-        .drop_nulls()
-        .collect()
-    )
+    events = run.scan("clean.events", columns=["item_id", "kind", "query", *loop.PLACE])
+    did = events.filter(pl.col("kind") != Kind.IMPRESSION.value).select("item_id", *loop.PLACE)
+    fair = loop.fair(run, did)
+    weight = pl.col("weight").sum() if "weight" in fair.collect_schema() else pl.len()
+    wanted = fair.group_by("item_id").agg(weight).drop_nulls().collect()
     asked = (
         events.filter(pl.col("kind") == Kind.SEARCH.value)
         .select(pl.col("query").str.strip_chars().str.to_lowercase())
@@ -45,7 +43,7 @@ def index(context: Context) -> None:
             items,
             folder,
             context.progress,
-            popularity={item: float(count) for item, count in wanted.iter_rows()},
+            popularity={item: float(round(count)) for item, count in wanted.iter_rows()},
             queries=dict(asked.select("query", "len").iter_rows()),
         )
 

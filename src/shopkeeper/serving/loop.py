@@ -16,7 +16,7 @@ import polars as pl
 from shopkeeper.engine.steps import Context
 from shopkeeper.errors import NotReady
 from shopkeeper.evaluation import examination, loop
-from shopkeeper.evaluation.loop import Check
+from shopkeeper.evaluation.loop import EXAMINATION, SURFACES, Check
 from shopkeeper.evaluation.replay import from_log, replay
 from shopkeeper.features.build import sequences
 from shopkeeper.features.sequences import Sequences, Vocabulary
@@ -28,7 +28,7 @@ from shopkeeper.serving.replay import Replayer
 from shopkeeper.serving.service import readable
 from shopkeeper.words import Kind
 
-ASSET = "quality.loop"
+ASSET = loop.ASSET
 READS = (
     "raw.answers",
     "raw.feedback",
@@ -76,7 +76,7 @@ def check_loop(context: Context) -> None:
     run, settings = context.run, context.settings.loop
     logged = _logged(context)
     found = [
-        _examination(logged),
+        *(_examination(context, logged, surface) for surface in SURFACES),
         *_exposure(context, logged),
         _unjoined(logged),
         _bots(context),
@@ -111,8 +111,8 @@ def told(rows: pl.DataFrame) -> list[dict[str, Any]]:
     """The newest measuring of each check with its history, worst first.
 
     Returns:
-        [{"check", "level", "value", "low", "high", "wanted", "reason", "detail", "at", "history":
-        [{"at", "level", "value"}]}], history oldest first
+        [{"check", "level", "value", "low", "high", "wanted", "reason", "next", "detail", "at",
+        "history": [{"at", "level", "value"}]}], history oldest first; `next` is None where all is well
     """
     if not rows.height:
         return []
@@ -123,6 +123,7 @@ def told(rows: pl.DataFrame) -> list[dict[str, Any]]:
         found.append(
             {
                 **row,
+                "next": _next(row["check"], row["level"]),
                 "at": row["at"].isoformat(),
                 "detail": json.loads(row["detail"]),
                 "history": [
@@ -132,6 +133,13 @@ def told(rows: pl.DataFrame) -> list[dict[str, Any]]:
             }
         )
     return sorted(found, key=lambda one: loop.WORST.index(one["level"]))
+
+
+def _next(check: str, level: str) -> str | None:
+    """What to do about a check of this level."""
+    if level == loop.OK:
+        return None
+    return loop.MEASURE_NEXT if level == loop.UNKNOWN else loop.NEXT[check.partition(".")[0]]
 
 
 def _logged(context: Context) -> Logged:
@@ -152,14 +160,19 @@ def _logged(context: Context) -> Logged:
     return Logged(shown, feedback)
 
 
-def _examination(logged: Logged) -> Check:
-    """How often the deepest known place is looked at."""
-    name = "examination"
-    if not logged.answers.height:
-        return Check(name, None, detail={"why": "no answer is logged yet"})
-    answers = logged.answers.tail(LOOKED_AT)
+def _examination(context: Context, logged: Logged, surface: str) -> Check:
+    """How often the deepest known place is looked at in answers of one kind."""
+    name, run = f"{EXAMINATION}.{surface}", context.run
+    answers = logged.answers
+    if answers.height:
+        answers = answers.filter(pl.col("kind") == surface).tail(LOOKED_AT)
+    if not answers.height:
+        return Check(name, None, detail={"why": f"no {surface} answer is logged yet"})
     clicks = logged.feedback.filter(pl.col("kind").is_in(CLICKS))
-    log = examination.exposures(answers, clicks)
+    categories = None
+    if run.has("clean.items"):
+        categories = run.scan("clean.items").select("item_id", "category").collect()
+    log = examination.exposures(answers, clicks, categories)
     users = answers.select("answer_id", cluster="user_id")
     try:
         log = log.join(users, on="answer_id", how="left", maintain_order="left")

@@ -20,6 +20,7 @@ from shopkeeper.clean.identity import members, persons_of
 from shopkeeper.config import Settings
 from shopkeeper.engine.steps import Context
 from shopkeeper.errors import NotReady
+from shopkeeper.evaluation import loop
 from shopkeeper.evaluation.leaderboard import FLOORS
 from shopkeeper.evaluation.metrics import Evaluation
 from shopkeeper.evaluation.splits import sample
@@ -75,9 +76,10 @@ def publish(context: Context) -> None:
         models={name: run.folder(f"models.{name}") for name in names},
         item_table=items,
         items=with_deleted(run, items.vocabulary.ids, taken),
-        events=run.read("clean.events", columns=OF_EVENTS).sort(
-            "user_id", "ts", "seq", nulls_last=False
-        ),
+        events=loop.fair(run, run.scan("clean.events", columns=(*OF_EVENTS, *loop.PLACE)))
+        .drop(loop.PLACE)
+        .sort("user_id", "ts", "seq", nulls_last=False)
+        .collect(),
         search=run.folder("indexes.search") if run.has("indexes.search") else None,
         looks=run.folder(IMAGE_ENCODER) if run.has(IMAGE_ENCODER) else None,
         weights=weights,

@@ -119,7 +119,7 @@ def build(
         models: name -> folder written by `models.registry.save`.
         item_table: whose vocabulary the models were trained with.
         items: clean.items.
-        events: clean.events (any kinds), sorted by user_id, ts, seq.
+        events: clean.events (any kinds), sorted by user_id, ts, seq; `weight` where places are known.
         search: folder written by `search.build`.
         looks: folder of the image encoder and its vectors (`models.image_encoder`).
         weights: source -> weight of the fused order, from `recommend.rank.choose_weights`.
@@ -222,7 +222,11 @@ def link_tree(source: Path, target: Path) -> None:
 
 
 def popularity(events: pl.DataFrame, vocabulary: list[str]) -> npt.NDArray[np.float32]:
-    """(M,) events of each item; an event of a day counts twice one of a month earlier."""
+    """(M,) events of each item; an event of a day counts twice one of a month earlier.
+
+    Args:
+        events: item_id, ts; optional `weight` (examination.weighed) for what each counts.
+    """
     if not events.height:
         return np.zeros(len(vocabulary), dtype=np.float32)
     weight = pl.lit(1.0)
@@ -230,6 +234,8 @@ def popularity(events: pl.DataFrame, vocabulary: list[str]) -> npt.NDArray[np.fl
     if newest is not None:
         days = (pl.lit(newest) - pl.col("ts")).dt.total_seconds() / 86_400.0
         weight = (-math.log(2.0) / 30.0 * days).exp().fill_null(0.0)
+    if "weight" in events.columns:
+        weight = weight * pl.col("weight")
     counts = events.group_by("item_id").agg(weight.sum().alias("count"))
     joined = pl.DataFrame({"item_id": vocabulary}, schema={"item_id": pl.String}).join(
         counts, on="item_id", how="left", maintain_order="left"
