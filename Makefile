@@ -16,7 +16,7 @@ $(VENV)/.made: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet torch==2.13.0
-	$(BIN)/python -m pip install --quiet --editable '.[dev,sql,kafka,redis,s3,cluster,export,tune]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,sql,kafka,redis,s3,cluster,adbc,export,tune]'
 	touch $@
 
 demo: .venv  ## a demo shop through the whole loop, then serve it (SERVE=0 stops after the report)
