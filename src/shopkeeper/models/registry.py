@@ -157,5 +157,7 @@ def load(folder: Path, workspace: Path | None = None) -> Model:
     path = folder / FILE
     if not path.exists():
         raise NotReady("no model here", where=str(folder), next="train one with: shopkeeper train")
+    if workspace is not None and str(workspace) not in sys.path:
+        sys.path.insert(0, str(workspace))  # a model may be made of a user's own ones
     about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return resolve(about["model"], workspace).load(folder)
