@@ -1,16 +1,20 @@
 """clean.items, and what people asked for and took -> indexes.search."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import polars as pl
 
+from shopkeeper.assets.lineage import ROWS, Derivation
 from shopkeeper.engine.steps import Context
 from shopkeeper.evaluation import loop
 from shopkeeper.features.build import deleted, known_items
-from shopkeeper.search.index import build
+from shopkeeper.search.index import KEPT, build
 from shopkeeper.words import Kind
 
 MAX_QUERIES = 10_000  # frequent queries offered as suggestions
+OF_ITEMS = ("item_id", *(name for name in KEPT if name != "popularity"))
+WHICH = ("features.items", "raw.item_writes")  # tell which items there are
 
 
 def index(context: Context) -> None:
@@ -20,11 +24,14 @@ def index(context: Context) -> None:
     if run.has("raw.item_writes"):  # events still know what was deleted; nobody is to find it
         writes = run.read("raw.item_writes", columns=["item_id", "mode", "seq"])
         ids = ids.filter(~ids.is_in(deleted(writes).implode()))
-    items = known_items(run.read("clean.items"), ids.to_list())
+    there = context.assets.current("clean.items").schema
+    told = [name for name in OF_ITEMS if name in there]
+    items = known_items(run.read("clean.items", columns=told), ids.to_list())
     events = run.scan("clean.events", columns=["item_id", "kind", "query", *loop.PLACE])
     did = events.filter(pl.col("kind") != Kind.IMPRESSION.value).select("item_id", *loop.PLACE)
     fair = loop.fair(run, did)
-    weight = pl.col("weight").sum() if "weight" in fair.collect_schema() else pl.len()
+    weighted = "weight" in fair.collect_schema()
+    weight = pl.col("weight").sum() if weighted else pl.len()
     wanted = fair.group_by("item_id").agg(weight).drop_nulls().collect()
     asked = (
         events.filter(pl.col("kind") == Kind.SEARCH.value)
@@ -54,4 +61,14 @@ def index(context: Context) -> None:
         description="search over the catalogue, Chinese and English",
         notes={"items": items.height, "queries": asked.height},
     )
+    run.derive("indexes.search", _derived(run.lineage.read, weighted))
     run.note("items", items.height)
+
+
+def _derived(read: Mapping[str, Collection[str]], weighted: bool) -> Derivation:
+    """What is in the index, and which items are; places of clicks only where they weigh something."""
+    found = [(table, name) for table, names in read.items() for name in sorted(names)]
+    if not weighted:
+        found = [one for one in found if one not in {("clean.events", name) for name in loop.PLACE}]
+    inside = [one for one in found if one[0] not in WHICH]
+    return Derivation({ROWS: inside}, [one for one in found if one[0] in WHICH])
