@@ -181,7 +181,7 @@ def _pictures(settings: Settings) -> tuple[Step, ...]:
     reads = ("clean.images", "features.items", "features.sequences")
 
     def parameters(shop: Settings, folder: Path) -> Mapping[str, Any]:
-        told = {"seed": shop.training.seed, "threads": shop.training.threads, "split": shop.split}
+        told = {"seed": shop.training.seed, "split": shop.split}
         options = shop.training.options.get(OF_PICTURES, {})
         return {**told, "options": options, "files": given_files(options, folder)}
 

@@ -66,7 +66,6 @@ def learn_pictures(context: Context) -> None:
         pixels,
         told,
         seed=settings.training.seed,
-        threads=settings.training.threads,
         checkpoint=scratch,
         progress=context.progress,
     )

@@ -67,6 +67,7 @@ class Config:
     attributes: float = 0.5  # weight of this signal beside the category's 1
     together: float = 0.5
     learn_from: int = 20_000  # pictures at most, drawn by chance
+    learning_threads: int = 1  # on a machine with other work a second one waits for the first
     weights: str = ""  # a file of this network's weights to start from
     frozen: bool = False  # learn the heads alone, on `weights` as they are
     onnx: str = ""  # an encoder to use as it is: (B, 3, side, side) float32 -> (B, vector)
@@ -177,7 +178,6 @@ class ImageEncoder:
         signals: Signals,
         *,
         seed: int = 42,
-        threads: int = 1,
         checkpoint: Path | None = None,
         progress: Progress = no_progress,
     ) -> None:
@@ -233,7 +233,7 @@ class ImageEncoder:
             return total
 
         before = torch.get_num_threads()
-        torch.set_num_threads(threads)
+        torch.set_num_threads(config.learning_threads)
         try:
             report = train(
                 network,
@@ -271,7 +271,7 @@ class ImageEncoder:
                 else 0,
             },
             "parameters": sum(p.numel() for p in network.parameters()),
-            "threads": threads,
+            "threads": config.learning_threads,
             "seed": seed,
             **report.as_dict(),
         }
