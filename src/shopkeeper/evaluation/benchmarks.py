@@ -212,7 +212,8 @@ PROTOCOLS: dict[str, Protocol] = {
                     "learning_rate": 0.02,
                     "batch_users": 1024,
                     "learning_users": 6_000,
-                    "max_epochs": 8,
+                    "max_epochs": 6,
+                    "filter_rank": 128,
                     "local_weights": [0.0, 0.25, 0.5],
                 }
                 for name in ("gcn", "gat", "gtn")
