@@ -74,7 +74,7 @@ def steps(settings: Settings, also: Sequence[str] = ()) -> tuple[Step, ...]:
             loop.check_loop, lambda s, _: {"loop": s.loop}, needs=("clean.events", "features.sequences"),
         ),
         *_pictures(settings),
-        *(_train(spelling, settings) for spelling in _in_order(settings.models)),
+        *(_train(spelling, settings, more) for spelling in _in_order(settings.models)),
         Step(
             "report.leaderboard", tuple(f"evaluations.{m}" for m in _names(settings)),
             ("reports.leaderboard",), compare, _compared,
@@ -146,7 +146,7 @@ def _in_order(models: Sequence[str]) -> list[str]:
     return sorted(models, key=takes_members)
 
 
-def _train(spelling: str, shop: Settings) -> Step:
+def _train(spelling: str, shop: Settings, more: tuple[str, ...]) -> Step:
     name = asset_name(spelling)
     members = [] if not takes_members(spelling) else [
         asset_name(one) for one in shop.models if not takes_members(one)
@@ -162,7 +162,7 @@ def _train(spelling: str, shop: Settings) -> Step:
     makes = (f"models.{name}", f"evaluations.{name}")
     if reads_pictures(spelling):
         parts.append(IMAGE_ENCODER)
-    if reads_ties(spelling):
+    if reads_ties(spelling) and "follows" in more:
         parts.append(FOLLOWS)
     return Step(
         f"train.{name}",
