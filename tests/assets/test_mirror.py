@@ -197,7 +197,7 @@ def test_two_writers_without_a_lock_never_overwrite_each_others_commits(
     both = [
         subprocess.Popen(
             [sys.executable, "-c", WRITER, str(tmp_path / name), address],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for name in "ab"
     ]  # fmt: skip
@@ -208,8 +208,9 @@ def test_two_writers_without_a_lock_never_overwrite_each_others_commits(
         assert one.stdin is not None
         one.stdin.write("\n")
         one.stdin.flush()
-    told = [[line.split() for line in one.communicate(timeout=120)[0].splitlines()] for one in both]
-    assert [one.returncode for one in both] == [0, 0]
+    ended = [one.communicate(timeout=120) for one in both]
+    assert [one.returncode for one in both] == [0, 0], ended
+    told = [[line.split() for line in out.splitlines()] for out, _ in ended]
     for mine in told:  # what each was told its version is, it is
         assert [int(files) for _, files in mine] == [1, 0] * 6
         assert [int(v) for v, _ in mine] == sorted(int(v) for v, _ in mine)

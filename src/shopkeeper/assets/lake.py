@@ -18,6 +18,7 @@ what it should hold whatever the head says.
 
 import hashlib
 import json
+import random
 import shutil
 import time
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -208,7 +209,7 @@ class TableStore:
             except CommitFailedError:
                 if attempt == _COMMIT_TRIES - 1:
                     raise
-                time.sleep(0.01 * 2 ** min(attempt, 6))
+                time.sleep(random.uniform(0.5, 1.5) * 0.01 * 2 ** min(attempt, 6))
         if self.mirror is None:
             log = self.root / "_delta_log"
             for entry in range(known + 1, version + 1):
@@ -217,6 +218,17 @@ class TableStore:
         if version // CHECKPOINT_EVERY > known // CHECKPOINT_EVERY:
             self._checkpoint(version)
         return version
+
+    def _created(self, schema: Schema) -> DeltaTable:
+        """The table, made here or by another writer that was faster."""
+        try:
+            self._create(schema)
+        except DeltaError as error:
+            try:
+                return self._open()
+            except TableNotFoundError:
+                raise error from None
+        return self._open()
 
     def _create(self, schema: Schema) -> None:
         if self.mirror is None:
@@ -273,8 +285,7 @@ class TableStore:
         try:
             table = self._open()
         except TableNotFoundError:
-            self._create(schema)
-            table = self._open()
+            table = self._created(schema)
         head = {file.path: file for file in _files(table)}
         wanted = {file.path: file for file in target}
         now = int(time.time() * 1000)
