@@ -938,10 +938,14 @@ class Shop:
         """Make `text` the contract of `table`, keeping the file before it; InputError: not valid."""
         return contract_edit.save(text, self.folder, table)
 
-    def sql(self, text: str, limits: Limits = Limits()) -> Result:
-        """One SELECT over assets, such as "SELECT count(*) FROM clean.events"; see analysis.sql."""
+    def sql(self, text: str, limits: Limits = Limits(), *, apart: bool = True) -> Result:
+        """One SELECT over assets, such as "SELECT count(*) FROM clean.events"; see analysis.sql.
+
+        Args:
+            apart: in a process of its own; False is for queries that are our own, not somebody's.
+        """
         return query(
-            self.assets, text, by=OWNER, limits=limits, timezone=self.settings.timezone, apart=True
+            self.assets, text, by=OWNER, limits=limits, timezone=self.settings.timezone, apart=apart
         )
 
     # models and releases

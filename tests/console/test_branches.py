@@ -16,7 +16,9 @@ def test_a_branch_is_compared_then_promoted_or_dropped_after_a_question(fresh) -
     with Shop.open(fresh.folder) as shop:
         text = shop.contract("events")["yaml"]
         events.parent.mkdir()
-        events.write_text(text.replace("{minimum: 0}", "{minimum: 0, maximum: 4400}"), encoding="utf-8")
+        events.write_text(
+            text.replace("{minimum: 0}", "{minimum: 0, maximum: 4400}"), encoding="utf-8"
+        )
         for name in ("stricter", "also"):
             with shop.branch(name) as view:
                 view.run(["clean.events"])

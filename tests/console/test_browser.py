@@ -1,6 +1,8 @@
 """The pages in a real Chromium: what a person clicks, types and sees."""
 
+import html
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -300,6 +302,7 @@ CONSOLE = (
     "/console/contracts",
     "/console/contracts/items",
     "/console/runs",
+    "/console/branches",
     "/console/leaderboard",
     "/console/releases",
     *(f"/console/assets/clean.events?tab={tab}" for tab in ("overview", "columns", "quality", "lineage", "versions", "rows")),
@@ -359,6 +362,26 @@ def test_a_contract_is_checked_as_one_types_and_the_line_is_one_click_away(page)
     page.locator("#check [data-line]").first.click()
     chosen = page.evaluate("getSelection().toString() || document.activeElement.value.slice(document.activeElement.selectionStart, document.activeElement.selectionEnd)")  # fmt: skip
     assert "regoin" in chosen
+
+
+def test_a_breaking_change_is_accepted_by_keyboard_and_told_in_both_languages(page, served) -> None:
+    text = served.http.get("/console/contracts/events", headers={"accept": "text/html"}).text
+    yaml = html.unescape(
+        text.partition("<textarea")[2].partition(">")[2].partition("</textarea>")[0]
+    )
+    stricter = yaml.replace("maximum: 10000000}", "maximum: 5000}")
+    served.http.post("/console/contracts/events", data={"text": stricter})
+    try:
+        page.goto("/console/contracts/events?lang=zh")
+        sync_api.expect(page.locator("#pending")).to_contain_text("10000000 → 5000")
+        sync_api.expect(page.locator("#pending")).to_contain_text("下次运行会因此停下")
+        page.goto("/console/contracts/events?lang=en")
+        page.get_by_role("button", name="Accept the change").focus()
+        page.keyboard.press("Enter")
+        sync_api.expect(page.locator("#pending")).to_contain_text("Accepted by console")
+        assert page.get_by_role("button", name="Accept the change").count() == 0
+    finally:
+        shutil.rmtree(served.folder / "contracts")
 
 
 def test_lineage_is_walked_by_click_and_by_link(page) -> None:

@@ -55,10 +55,14 @@ def one(
     if name not in REPORTS:
         raise NotFound(f"no report {name!r}", next=f"there are: {', '.join(REPORTS)}")
     if format is not None:
-        return sql.download(shop.sql(ANY.format(name=name), sql.TAKEN), f"{name}.{format}")
+        return sql.download(
+            shop.sql(ANY.format(name=name), sql.TAKEN, apart=False), f"{name}.{format}"
+        )
     told = _drawn(shop, name, language_of(request))
     if told["asset"] is not None:
-        told["rows"] = shop.sql(ANY.format(name=name), Limits(rows=ROWS, answer_mb=32)).as_dict()
+        told["rows"] = shop.sql(
+            ANY.format(name=name), Limits(rows=ROWS, answer_mb=32), apart=False
+        ).as_dict()
         told["notes"] = shop.asset(f"reports.{name}")["notes"]
     return render(request, "report.html", report=told)
 
@@ -72,7 +76,7 @@ def _drawn(shop: Shop, name: str, language: str) -> dict[str, Any]:
         "asset": version and {"name": version.asset, "created_at": version.created_at},
         "sql": query,
         "picture": sql.picture(
-            shop.sql(query, sql.SHOWN), language, words(language)[f"drawn.{name}"]
+            shop.sql(query, sql.SHOWN, apart=False), language, words(language)[f"drawn.{name}"]
         )
         if version
         else None,
