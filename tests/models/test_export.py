@@ -28,7 +28,7 @@ def _fitted(name: str, circle: Circle) -> SequenceModel:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["transformer", "rnn", "sequence_cnn"])
+@pytest.mark.parametrize("name", ["transformer", "rnn", "sequence_cnn", "fusion"])
 def test_onnx_runtime_gives_the_scores_of_pytorch(name: str, circle: Circle, ask: Ask) -> None:
     model, histories = _fitted(name, circle), ask(*HISTORIES)
     wanted = model.scores(histories)
