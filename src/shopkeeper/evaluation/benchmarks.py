@@ -209,12 +209,15 @@ PROTOCOLS: dict[str, Protocol] = {
                 name: {
                     "asked": "purchase",
                     "item_dropout": 0.0,
-                    "learning_rate": 0.02,
+                    "learning_rate": 0.002,
+                    "temperature": 0.4,
+                    "hidden": 0.2,
                     "batch_users": 1024,
                     "learning_users": 6_000,
-                    "max_epochs": 6,
-                    "filter_rank": 128,
-                    "local_weights": [0.0, 0.25, 0.5],
+                    "max_epochs": 4,
+                    "validate_from": 3,
+                    "validate_every": 1,
+                    "local": False,
                 }
                 for name in ("gcn", "gat", "gtn")
             }
