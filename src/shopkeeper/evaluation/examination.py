@@ -60,7 +60,9 @@ FURTHEST = 32.0  # of a long step
 CLASSES = 6  # of groups, by how much is wanted there
 GRID = np.geomspace(1e-3, 0.98, 24)  # of relevance
 NEAR = 1e-4  # a smaller change of the curve ends a search
-LEAST = 1 / 3  # of examination: clicks are weighed by at most 3; above, chance grows faster than bias falls
+LEAST = (
+    1 / 3
+)  # of examination: clicks are weighed by at most 3; above, chance grows faster than bias falls
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,9 @@ READS = (
 LOOKED_AT = 10_000  # newest answers that examination is learned from
 DRAWS = 20  # of its interval
 KEPT = 1_000  # measurings of each check that the history goes back
-TOLERANCE = 1e-5  # of a score computed again: another number of threads adds floats in another order
+TOLERANCE = (
+    1e-5  # of a score computed again: another number of threads adds floats in another order
+)
 SAMPLE = 500  # newest recommendations whose histories are compared with those of training
 CLICKS = tuple(
     kind.value for kind in Kind if kind not in (Kind.IMPRESSION, Kind.SEARCH, Kind.LEAVE)
