@@ -25,8 +25,8 @@ from shopkeeper.cli import (
     lake,
     lineage,
     loop,
-    quality,
     models,
+    quality,
     releases,
     value,
 )
@@ -36,8 +36,8 @@ from shopkeeper.errors import ShopkeeperError
 
 GROUPS = (
     loop,
-    quality,
     models,
+    quality,
     contracts,
     assets,
     catalogue,
