@@ -6,8 +6,10 @@ from typing import Any
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
 from shopkeeper import backfill
+from shopkeeper.cli import app
 from shopkeeper.errors import InputError, NotFound
 from shopkeeper.shop import Shop
 
@@ -168,3 +170,21 @@ def test_lost_buckets_come_back_with_the_same_digests(tmp_path: Path, least: int
         assert not any(one["damaged"] for one in after["tables"])
     assert digests(folder) == before
     assert all(path.exists() for path in lost)
+
+
+def test_the_command_tells_the_plan_and_what_was_made(tmp_path: Path) -> None:
+    folder = shop(tmp_path / "shop")
+    run(folder)
+    day(folder, 2, price="700")
+    call = ["backfill", "--shop", str(folder)]
+    told = CliRunner().invoke(app, [*call, "--from", "2026-03-02", "--dry-run"])
+    assert told.exit_code == 0, told.output
+    assert "2026-03-02.csv" in told.output.replace("\n", "")
+    assert "nothing was changed" in told.output
+    told = CliRunner().invoke(app, [*call, "--buckets", "1,3"])
+    assert told.exit_code == 0, told.output
+    assert "nothing else than was there" in told.output
+    told = CliRunner().invoke(app, [*call, "--from", "2026-03-02"])
+    assert "raw.events@2" in told.output
+    for wrong in (["--from", "March"], ["--buckets", "x"], []):
+        assert isinstance(CliRunner().invoke(app, [*call, *wrong]).exception, InputError)

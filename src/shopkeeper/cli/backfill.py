@@ -64,13 +64,19 @@ def _say(told: dict[str, Any]) -> None:
     if "files" in told:
         table(
             ("file", "rows", "of those days", "since it was read"),
-            ((f["file"], f["rows"], f["rows_in_days"], f["state"]) for f in told["files"]),
+            (
+                (f["file"], f"{f['rows']:,}", f"{f['rows_in_days']:,}", f["state"])
+                for f in told["files"]
+            ),
         )
     else:
         table(
             ("table", "rows", "files", "damaged"),
-            ((t["asset"], t["rows"], t["files"], ", ".join(t["damaged"]) or "none") for t in told["tables"]),
-        )  # fmt: skip
+            (
+                (t["asset"], f"{t['rows']:,}", f"{t['files']:,}", ", ".join(t["damaged"]) or "none")
+                for t in told["tables"]
+            ),
+        )
     out.print(f"buckets: {', '.join(map(str, told['buckets']))}; steps: {', '.join(told['steps'])}", soft_wrap=True)  # fmt: skip
     if told["dry_run"]:
         out.print("nothing was changed; leave out --dry-run to do it")
