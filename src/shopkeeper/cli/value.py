@@ -90,7 +90,8 @@ def quality_loop(shop: ShopDir = HERE, as_json: Json = False) -> None:
                 _with_interval(one),
                 _before(one["history"]),
                 one["wanted"],
-                ". ".join(filter(None, (one["detail"].get("why") or one["reason"], one["next"]))),
+                (one["detail"].get("why") or one["reason"])
+                + (f". Next: {one['next']}" if one["next"] else ""),
             )
             for one in checks
         ),
