@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
+from shopkeeper.assets.buckets import crc32
 from shopkeeper.assets.lake import DataFile
 from shopkeeper.assets.parts import Rows
 from shopkeeper.clean import bots
@@ -35,6 +36,16 @@ class Old:
     clean: Rows
     quarantine: pl.LazyFrame
     last: datetime | None  # newest time of an event in it that may be; None: not known
+    busy: "Busy | None" = None  # None: not known
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Who did so much in the rows of a bucket when it was cleaned as a whole that a few more of
+    theirs may make a robot."""
+
+    rows: int  # that were clean then
+    users: tuple[int, ...]  # crc32 of their ids; another who has the same is taken for busy, too
 
 
 def changed_items(before: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
@@ -80,12 +91,11 @@ def touched(
         ts=pl.col("ts").str.to_datetime(TIME, time_unit="us", strict=False),
     ).drop_nulls("user")
     users = rows["user"].unique().sort()
-    found = [robots, _judged_again(old, items, settings, now)]
+    found = [robots, _in_quarantine(old, users, items, now), _changed(old, items, settings)]
     if len(users):
         found.append(_same_ids(rows, old.raw))
         found.append(_near(rows, old, settings))
-        found.append(_robots_before(users, old.quarantine))
-        found.append(_robots_now(rows, users, alone, old.clean, settings))
+        found.append(_robots_now(rows, users, alone, old, settings))
     return pl.concat([one.rename("user_id").cast(pl.String) for one in found]).unique().sort()
 
 
@@ -136,21 +146,15 @@ def _near(rows: pl.DataFrame, old: Old, settings: CleanSettings) -> pl.Series:
     return both.filter(pair)["user"]
 
 
-def _robots_before(users: pl.Series, quarantine: pl.LazyFrame) -> pl.Series:
-    """Of `users`, those whose old rows a robot did."""
-    rows = quarantine.filter(pl.col("rule").str.starts_with("bot:"))
-    who = rows.select(user=pl.col("user_id").str.strip_chars()).unique()
-    return who.filter(pl.col("user").is_in(users.implode())).collect()["user"]
-
-
 def _robots_now(
-    rows: pl.DataFrame, users: pl.Series, alone: pl.DataFrame, clean: Rows, settings: CleanSettings
+    rows: pl.DataFrame, users: pl.Series, alone: pl.DataFrame, old: Old, settings: CleanSettings
 ) -> pl.Series:
     """Users whom old and new rows together make a robot.
 
     Few users have acts enough to be one. Of most that is told by counting: a row that is added makes
     two pauses of a sitting more, at the most.
     """
+    clean = old.clean
     files = sorted(clean.files, key=lambda file: (-file.rows, file.path))
     if not files:
         return pl.Series(dtype=pl.String)
@@ -160,26 +164,39 @@ def _robots_now(
         some = replace(clean, files=tuple(of)).scan()
         return some.filter(pl.col("kind") != Kind.IMPRESSION.value).select(columns)
 
-    counted = _sittings(acts(base, ["user_id", "ts"]).collect()).filter(
-        pl.col("user_id").is_in(users.implode())
-    )
     added = [rows.select(user_id="user")]
     if others:
         mine = acts(others, ["user_id"]).filter(pl.col("user_id").is_in(users.implode()))
         added.append(mine.collect())
     more = pl.concat(added).group_by("user_id").agg(more=pl.len())
-    both = counted.join(more, on="user_id", how="full", coalesce=True).fill_null(0)
     least = min(settings.bot_events_per_hour, settings.bot_items_per_day)
-    may_be = (pl.col("pauses") + 2 * pl.col("more") >= bots.MIN_PAUSES) | (
-        pl.col("acts") + pl.col("more") > least
-    )
-    few = both.filter(may_be)["user_id"]
+    if old.busy is not None and files[0].rows == old.busy.rows:
+        much = (2 * pl.col("more") > bots.MIN_PAUSES // 2) | (pl.col("more") > least // 2)
+        is_busy = np.isin(crc32(more["user_id"]), np.array(old.busy.users, dtype=np.uint32))
+        few = more.filter(much | pl.Series(is_busy))["user_id"]
+    else:
+        counted = _sittings(acts(base, ["user_id", "ts"]).collect())
+        counted = counted.filter(pl.col("user_id").is_in(users.implode()))
+        both = counted.join(more, on="user_id", how="full", coalesce=True).fill_null(0)
+        may_be = (pl.col("pauses") + 2 * pl.col("more") >= bots.MIN_PAUSES) | (
+            pl.col("acts") + pl.col("more") > least
+        )
+        few = both.filter(may_be)["user_id"]
     if not len(few):
         return few
     columns = ["user_id", "item_id", "kind", "ts"]
     theirs = clean.scan().filter(pl.col("user_id").is_in(few.implode())).select(columns)
     together = pl.concat([theirs.collect(), alone.select(columns).filter(pl.col("user_id").is_in(few.implode()))])  # fmt: skip
     return bots.find(together.sort("user_id", "ts"), settings, None)["user_id"]
+
+
+def busy(clean: pl.DataFrame, settings: CleanSettings) -> Busy:
+    """Of the rows of a bucket that was cleaned as a whole; the bounds are half of what makes a robot."""
+    acts = clean.filter(pl.col("kind") != Kind.IMPRESSION.value).select("user_id", "ts")
+    least = min(settings.bot_events_per_hour, settings.bot_items_per_day)
+    much = (pl.col("pauses") >= bots.MIN_PAUSES // 2) | (pl.col("acts") > least - least // 2)
+    users = _sittings(acts).filter(much)["user_id"]
+    return Busy(clean.height, tuple(np.unique(crc32(users)).tolist()))
 
 
 def _sittings(acts: pl.DataFrame) -> pl.DataFrame:
@@ -203,25 +220,34 @@ def _sittings(acts: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame({"user_id": runs["value"], "acts": ends - starts, "pauses": pauses})
 
 
-def _judged_again(
-    old: Old, items: pl.DataFrame, settings: CleanSettings, now: datetime
-) -> pl.Series:
-    """Users with an old row that was to come and now is past, or whose item has changed since."""
-    rule, item = pl.col("rule"), pl.col("item_id").str.strip_chars()
+def _in_quarantine(old: Old, users: pl.Series, items: pl.DataFrame, now: datetime) -> pl.Series:
+    """Users of old rows in quarantine that were to come and now are past, whose item has changed
+    since, or that a robot did who comes again."""
+    rule, user = pl.col("rule"), pl.col("user_id").str.strip_chars()
+    robot = rule.str.starts_with("bot:")
+    may_be = robot | (rule == "future:ts") | rule.is_in(OF_ITEMS)
+    rows = old.quarantine.filter(may_be).select("rule", "item_id", "ts", user=user).collect()
     today = pl.col("ts").str.to_datetime(TIME, time_unit="us", strict=False).dt.replace_time_zone("UTC") <= now  # fmt: skip
-    again = (rule == "future:ts") & today.fill_null(True)
-    again = again | (rule.is_in(OF_ITEMS) & item.is_in(items["item_id"].implode()))
-    who = old.quarantine.filter(again).select(user=pl.col("user_id").str.strip_chars())
-    found = [who.collect()["user"]]
-    if items.height:
-        rows = old.clean.scan().select("user_id", "item_id", "price_minor", "quantity")
-        rows = rows.filter(pl.col("item_id").is_in(items["item_id"].implode()))
-        pieces = pl.col("quantity").fill_null(1).clip(1)
-        dear = pl.col("price_minor") > pl.col("listed") * settings.max_price_ratio * pieces
-        dear = dear & (pl.col("listed") >= LEAST_PRICE) & bool(settings.max_price_ratio)
-        wrong = rows.collect().join(items, on="item_id").filter(~pl.col("known") | dear)
-        found.append(wrong["user_id"])
-    return pl.concat(found).drop_nulls()
+    changed = pl.col("item_id").str.strip_chars().is_in(items["item_id"].implode())
+    again = (
+        (robot & pl.col("user").is_in(users.implode()))
+        | ((rule == "future:ts") & today.fill_null(True))
+        | (rule.is_in(OF_ITEMS) & changed)
+    )
+    return rows.filter(again)["user"].drop_nulls()
+
+
+def _changed(old: Old, items: pl.DataFrame, settings: CleanSettings) -> pl.Series:
+    """Users with a clean row whose item is known no more, or costs too little for it now."""
+    if not items.height:
+        return pl.Series(dtype=pl.String)
+    rows = old.clean.scan().select("user_id", "item_id", "price_minor", "quantity")
+    rows = rows.filter(pl.col("item_id").is_in(items["item_id"].implode()))
+    pieces = pl.col("quantity").fill_null(1).clip(1)
+    dear = pl.col("price_minor") > pl.col("listed") * settings.max_price_ratio * pieces
+    dear = dear & (pl.col("listed") >= LEAST_PRICE) & bool(settings.max_price_ratio)
+    wrong = rows.collect().join(items, on="item_id").filter(~pl.col("known") | dear)
+    return wrong["user_id"]
 
 
 def digest(values: pl.Series | None) -> str:

@@ -19,6 +19,7 @@ from shopkeeper.assets import contracts
 from shopkeeper.assets.contracts import Contract
 from shopkeeper.assets.parts import Part, Place
 from shopkeeper.clean import derivations, repairs
+from shopkeeper.clean.additions import Busy
 from shopkeeper.clean.catalogue import clean_images, clean_items, clean_shops, clean_users
 from shopkeeper.clean.checks import CHECKS, Cleaned, Unaccounted
 from shopkeeper.clean.report import combine_checks, report
@@ -28,6 +29,7 @@ from shopkeeper.engine.steps import Context
 from shopkeeper.words import ABOUT_USERS, KINDS, Grade
 
 TIME = "%Y-%m-%dT%H:%M:%S%.fZ"  # as collect/ writes one
+MANY_CHECKS = 1000  # rows of one account, which are added up then
 PICTURE_BYTES = 64 << 20  # of pictures in memory at a time
 
 
@@ -228,6 +230,7 @@ class Settled:
     merged: int
     repaired: Mapping[str, int]
     last: datetime | None = None  # see `Cleaned`
+    busy: Busy | None = None
     adds: bool = False  # to what the bucket held before; else this is all of it
 
 
@@ -239,13 +242,14 @@ class Account:
     quarantined: int
     merged: int
     repaired: Mapping[str, int]
-    checks: pl.DataFrame
+    checks: pl.DataFrame  # a rule may have several rows, which add up
     last: datetime | None = None
+    busy: Busy | None = None  # as of when the bucket was cleaned as a whole
 
     @classmethod
     def of(cls, part: Settled) -> "Account":
         counts = part.clean.rows, part.quarantine.rows, part.merged
-        return cls(*counts, part.repaired, part.checks, part.last)
+        return cls(*counts, part.repaired, part.checks, part.last, part.busy)
 
     @property
     def rows(self) -> int:
@@ -259,20 +263,24 @@ class Account:
             self.quarantined + more.quarantined,
             self.merged + more.merged,
             dict(repaired),
-            combine_checks([self.checks, more.checks]),
+            pl.concat([self.checks, more.checks]),
             max((at for at in (self.last, more.last) if at is not None), default=None),
+            self.busy,
         )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, which `from_dict` takes."""
-        checks = [list(row) for row in self.checks.iter_rows()]
-        return {**vars(self), "checks": checks, "last": self.last and self.last.isoformat()}
+        few = self.checks if self.checks.height < MANY_CHECKS else combine_checks([self.checks])
+        checks = [list(row) for row in few.iter_rows()]
+        told = {**vars(self), "checks": checks, "last": self.last and self.last.isoformat()}
+        return {**told, "busy": self.busy and [self.busy.rows, self.busy.users]}
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> "Account":
         checks = pl.DataFrame(told["checks"], schema=CHECKS, orient="row")
         last = told["last"] and datetime.fromisoformat(told["last"])
-        return cls(**{**told, "checks": checks, "last": last})
+        busy = told["busy"] and Busy(told["busy"][0], tuple(told["busy"][1]))
+        return cls(**{**told, "checks": checks, "last": last, "busy": busy})
 
 
 def settle(bucket: int, cleaned: Cleaned, out: Outputs) -> Settled:

@@ -79,7 +79,8 @@ def events_step(context: Context, anew: frozenset[int] = frozenset()) -> None:
         repairs=told,
         out=outputs(context, "events", contract),
         changed=past.changed if past else None,
-        last={bucket: one.last for bucket, one in past.accounts.items()} if past else {},
+        before=past.accounts if past else {},
+        remembers=rows >= settings.clean.add_from_rows,
     )
     whole = [*names, *[identity.MOVED] * (shared.away.height > 0)]
     tasks = list(context.buckets(whole, range(settings.buckets)))
@@ -100,7 +101,7 @@ def events_step(context: Context, anew: frozenset[int] = frozenset()) -> None:
         run.note("added", sum(file.rows for found in past.new.values() for file in found))
     parts = [part for part in profiles if part is not None]
     clean.whole = merge_parts(parts) if parts and len(parts) == len(profiles) else None
-    if rows >= settings.clean.add_from_rows:
+    if shared.remembers:
         _remember(context, names, accounts, shops, shared.has_time)
 
 
@@ -149,9 +150,8 @@ class EventsShared:
     repairs: tuple[repairs.Repair, ...]
     out: Outputs
     changed: pl.DataFrame | None = None  # of items, since the rows that are there were cleaned
-    last: Mapping[int, datetime | None] = field(
-        default_factory=dict
-    )  # of each bucket that is there
+    before: Mapping[int, Account] = field(default_factory=dict)  # of each bucket that is there
+    remembers: bool = False  # what the next run must know to add to what this one makes
 
 
 def clean_events_bucket(shared: EventsShared, task: BucketTask) -> Settled:
@@ -166,7 +166,10 @@ def clean_events_bucket(shared: EventsShared, task: BucketTask) -> Settled:
             found.append(_numbered(name, rows))
     cleaned = repairs.clean(pl.concat(found).collect(), shared.repairs, partial(_clean, shared))
     clean = identity.follow(cleaned.clean, shared.persons)
-    return settle(task.bucket, replace(cleaned, clean=clean), shared.out)
+    settled = settle(task.bucket, replace(cleaned, clean=clean), shared.out)
+    if not shared.remembers:
+        return settled
+    return replace(settled, busy=additions.busy(clean, shared.settings))
 
 
 def _numbered(name: str, rows: pl.LazyFrame) -> pl.LazyFrame:
@@ -242,8 +245,13 @@ def add_events(shared: EventsShared, task: BucketTask) -> Settled:
     )
     rows = new.collect()
     alone = _clean(shared, rows)
+    known = shared.before.get(task.bucket)
     there = additions.Old(
-        old, task.inputs[CLEAN], task.inputs[QUARANTINE].scan(), shared.last.get(task.bucket)
+        old,
+        task.inputs[CLEAN],
+        task.inputs[QUARANTINE].scan(),
+        None if known is None else known.last,
+        None if known is None else known.busy,
     )
     by_robots = alone.quarantine.filter(pl.col("rule").str.starts_with("bot:"))
     robots = by_robots["user_id"].str.strip_chars()
