@@ -34,7 +34,7 @@ from shopkeeper.training.crew import together
 MEASURED = (
     "measured"  # folder of an evaluation: the model that never saw the test, where another serves
 )
-RUN_CARD = "run_card.json"  # file of a model; see cards.py
+RUN_CARD = "run_card.json"  # beside the evaluation: a model is its weights, whatever they cost
 FEATURES = ("features.items", "features.sequences")
 LIST_LENGTH = 100  # of the lists kept for fusing
 FUSED_EXAMPLES = 3_000
@@ -152,7 +152,7 @@ def run_trial(context: Context, spelling: str) -> None:
     )
     run.files(
         f"models.{name}",
-        lambda folder: _save_model(served, folder, told),
+        lambda folder: _save_model(served, folder),
         kind="model",
         description=f"{name}, fitted on {'all events' if settings.training.refit else 'the past'}",
         notes={"metrics": evaluation.metrics, "train_seconds": seconds},
@@ -165,6 +165,7 @@ def run_trial(context: Context, spelling: str) -> None:
             evaluation,
             lists,
             None if name in FLOORS or served is measured else measured,
+            told,
         ),
         kind="report",
         description=f"how {name} did on the split by {split.by}",
@@ -309,11 +310,8 @@ def _lists(model: Model, some: Examples, exclude_seen: bool) -> npt.NDArray[np.i
     return np.concatenate(found)
 
 
-def _save_model(model: Model, folder: Path, told: dict[str, Any] | None = None) -> None:
+def _save_model(model: Model, folder: Path) -> None:
     registry.save(model, folder)
-    if told is not None:
-        text = json.dumps(told, indent=1, ensure_ascii=False, default=str)
-        (folder / RUN_CARD).write_text(text + "\n", encoding="utf-8")
     text = json.dumps(model.card, indent=1, ensure_ascii=False, default=str)
     (folder / "card.json").write_text(text + "\n", encoding="utf-8")
 
@@ -324,11 +322,14 @@ def _save_evaluation(
     evaluation: Evaluation,
     lists: dict[str, Any],
     model: Model | None,
+    run_card: dict[str, Any],
 ) -> None:
     if model is not None:
         (folder / MEASURED).mkdir()
         _save_model(model, folder / MEASURED)
     text = json.dumps(about, indent=1, ensure_ascii=False, default=str)
     (folder / "evaluation.json").write_text(text + "\n", encoding="utf-8")
+    text = json.dumps(run_card, indent=1, ensure_ascii=False, default=str)
+    (folder / RUN_CARD).write_text(text + "\n", encoding="utf-8")
     np.savez(folder / "per_user.npz", predicted=evaluation.predicted, **evaluation.per_user)  # type: ignore[arg-type]
     np.savez(folder / "lists.npz", **lists)

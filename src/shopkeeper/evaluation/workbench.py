@@ -55,7 +55,7 @@ def read_compression(assets: Assets, name: str) -> list[dict[str, Any]]:
 
 def card(assets: Assets, name: str) -> dict[str, Any]:
     """The run card of a trained model. NotReady: it was trained before there were cards."""
-    folder = assets.folder(f"models.{name}", by=OWNER, purpose=Purpose.ANALYSE)
+    folder = assets.folder(f"evaluations.{name}", by=OWNER, purpose=Purpose.ANALYSE)
     if not (folder / RUN_CARD).exists():
         raise NotReady(
             "this model has no run card yet",
