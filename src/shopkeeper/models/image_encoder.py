@@ -364,7 +364,7 @@ class ImageEncoder:
             raise NotReady(
                 "an ONNX encoder needs onnxruntime, which is not installed",
                 where=str(path),
-                next='install it with: pip install "shopkeeper[onnx]"',
+                next='install it with: pip install "shopkeeper[export]"',
             ) from error
         if not path.exists():
             raise InputError("no such file", where=f"training.options.{OPTIONS}.onnx = {path}")
