@@ -6,8 +6,9 @@
 Writes raw files (events in parts with about 1% of dirt, and an item table), then runs, each in
 a process of its own: Shopkeeper's steps `collect` and `clean` (raw and clean layers on Delta,
 catalogue, lineage, quarantine, quality report), and plain Polars (read as text, cast, the same
-checks, one Parquet file for each of 16 buckets of users; no raw layer, no reasons, no catalogue).
-Prints CPU seconds, peak memory and rows kept of both, and the ratio.
+checks, one Parquet file for each of 16 buckets of users; no raw layer, no reasons, no catalogue), once
+more with raw and rejected rows written as well. Prints CPU seconds, peak memory and rows kept of each,
+and the ratios.
 """
 
 import argparse
@@ -122,15 +123,20 @@ def bare_read(folder: Path) -> dict[str, Any]:
     return {"rows": rows, "kept": rows}
 
 
-def plain_polars(folder: Path) -> dict[str, Any]:
-    """What a careful script would do; it keeps the good rows and forgets the others."""
+def plain_polars(folder: Path, all_kept: bool = False) -> dict[str, Any]:
+    """What a careful script would do; it keeps the good rows and forgets the others.
+
+    With `all_kept` it writes what Shopkeeper does, too: raw rows by bucket with where they stood, and
+    the rows that broke a rule.
+    """
     from shopkeeper.config import CleanSettings
 
     settings = CleanSettings()
     items = pl.read_csv(folder / "item_data.csv", infer_schema=False)["item_id"].unique()
     now = datetime.now(UTC)
     first = datetime.fromisoformat(settings.earliest).replace(tzinfo=UTC)
-    rows, good = 0, []
+    rows, good, out = 0, [], folder / ("plain-all" if all_kept else "plain")
+    out.mkdir()
     paths = sorted((folder / "user_behavior").glob("*.csv"))
     for number, path in enumerate(paths):
         raw = pl.read_csv(path, infer_schema=False)
@@ -149,15 +155,19 @@ def plain_polars(folder: Path) -> dict[str, Any]:
             pl.when(dwell.is_between(0, settings.max_dwell_ms)).then(dwell).alias("dwell_ms")
         )
         rows += raw.height
-        good.append(
-            typed.filter(
-                pl.col("user_id").str.len_bytes().is_between(1, 256)
-                & pl.col("item_id").is_in(items.implode())
-                & pl.col("kind").is_in(KINDS)
-                & pl.col("ts").is_between(first, now + timedelta(minutes=settings.future_minutes))
-                & pl.col("price_minor").is_between(0, settings.max_price_minor)
-            )
+        fit = (
+            pl.col("user_id").str.len_bytes().is_between(1, 256)
+            & pl.col("item_id").is_in(items.implode())
+            & pl.col("kind").is_in(KINDS)
+            & pl.col("ts").is_between(first, now + timedelta(minutes=settings.future_minutes))
+            & pl.col("price_minor").is_between(0, settings.max_price_minor)
         )
+        good.append(typed.filter(fit))
+        if all_kept:
+            line = pl.int_range(pl.len()) + 2
+            stood = raw.with_columns(typed["event_id", "seq"], file=pl.lit(path.name), line=line)
+            write_buckets(stood, out, f"raw-{number}")
+            typed.filter(~fit.fill_null(False)).write_parquet(out / f"bad-{number}.parquet")
     events = pl.concat(good).sort("user_id", "ts", "seq")
     key = ("user_id", "item_id", "kind", "price_minor")
     again = events.sort(*key, "ts", "seq")
@@ -191,21 +201,31 @@ def plain_polars(folder: Path) -> dict[str, Any]:
         .filter(pl.col("item_id") > settings.bot_items_per_day)["user_id"]
     )
     robots = pl.concat([fast, regular, broad]).unique()
-    events = events.filter(~pl.col("user_id").is_in(robots.implode()))
-    out = folder / "plain"
-    out.mkdir()
-    parted = events.with_columns(bucket=pl.col("user_id").hash(1) % BUCKETS).partition_by(
+    theirs = pl.col("user_id").is_in(robots.implode())
+    if all_kept:
+        events.filter(theirs).write_parquet(out / "robots.parquet")
+    events = events.filter(~theirs)
+    write_buckets(events, out, "clean")
+    return {"rows": rows, "kept": events.height}
+
+
+def write_buckets(rows: pl.DataFrame, out: Path, name: str) -> None:
+    parted = rows.with_columns(bucket=pl.col("user_id").hash(1) % BUCKETS).partition_by(
         "bucket", as_dict=True, include_key=False
     )
     for (bucket,), part in parted.items():
-        part.write_parquet(out / f"{bucket}.parquet")
-    return {"rows": rows, "kept": events.height}
+        part.write_parquet(out / f"{name}-{bucket}.parquet")
+
+
+def plain_all_kept(folder: Path) -> dict[str, Any]:
+    return plain_polars(folder, all_kept=True)
 
 
 SIDES = {
     "bare read": bare_read,
     "collect only": collect_only,
     "plain polars": plain_polars,
+    "the same, all kept": plain_all_kept,
     "shopkeeper": shopkeeper,
 }
 
@@ -238,17 +258,18 @@ def main() -> None:
         print(f"{arguments.rows:,} events, {size / 1e6:,.0f} MB of CSV in {arguments.parts} files")
         sides = [arguments.only] if arguments.only else [*SIDES]
         told = {side: _measure(side, folder) for side in sides}
-    print(f"{'':14}{'CPU s':>8}{'wall s':>8}{'peak MB':>9}{'rows/CPU s':>12}{'rows kept':>12}")
+    print(f"{'':20}{'CPU s':>8}{'wall s':>8}{'peak MB':>9}{'rows/CPU s':>12}{'rows kept':>12}")
     for side, one in told.items():
         speed = one["rows"] / one["cpu_seconds"]
         print(
-            f"{side:14}{one['cpu_seconds']:8.1f}{one['seconds']:8.1f}{one['peak_mb']:9,}"
+            f"{side:20}{one['cpu_seconds']:8.1f}{one['seconds']:8.1f}{one['peak_mb']:9,}"
             f"{speed:12,.0f}{one['kept']:12,}"
         )
     if arguments.only:
         return
-    ratio = told["shopkeeper"]["cpu_seconds"] / told["plain polars"]["cpu_seconds"]
-    print(f"shopkeeper / plain polars, CPU seconds: {ratio:.2f}")
+    for side in ("plain polars", "the same, all kept"):
+        ratio = told["shopkeeper"]["cpu_seconds"] / told[side]["cpu_seconds"]
+        print(f"shopkeeper / {side}, CPU seconds: {ratio:.2f}")
 
 
 def _cpu() -> float:
