@@ -218,6 +218,29 @@ def test_old_rows_are_judged_again_when_their_item_changes(tmp_path: Path) -> No
     assert state(shops[0]) == state(shops[1])
 
 
+def test_robots_merged_rows_and_rows_of_several_faults_follow_an_item_that_changes(
+    tmp_path: Path,
+) -> None:
+    shops = both(tmp_path)
+    bought = {"kind": "purchase", "quantity": 1}
+    rows = [
+        *robot("r1", 0, 28),
+        *(event("r1", "i7", 3 * n, price_minor=9_000, **bought) for n in range(5)),
+        event("m", "i7", 10, event_id="m1", price_minor=600, **bought),
+        event("m", "i7", 20, event_id="m1", price_minor=20_000, **bought),
+        event("f", "late", 30, price_minor=-5, **bought),
+        *some_events(random.Random(10), 0, 86_400, 100),
+    ]
+    for folder in shops:
+        write_day(folder, "0", rows)
+        run(folder)
+        write_items(folder, {**dict.fromkeys(ITEMS, 500), "i7": 100, "late": 500})
+        write_day(folder, "1", [event("n", "i1", 90_000, ts="2026-03-02T01:00:00,5Z")])
+    notes = [run(folder) for folder in shops]
+    assert "added" in notes[0]
+    assert state(shops[0]) == state(shops[1])
+
+
 def test_what_was_to_come_is_taken_in_when_its_time_has_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

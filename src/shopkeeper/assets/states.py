@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 
 def keep(
-    connection: sa.Connection, version_id: str, state: Mapping[str, Any], old: str | None
+    connection: sa.Connection, version_id: str, state: Mapping[str, Any], *, alone: bool
 ) -> None:
-    """Store the state of a version, and give up that of `old`, which nobody will add to any more."""
-    gone = [version_id] if old is None else [version_id, old]
-    connection.execute(version_states.delete().where(version_states.c.version_id.in_(gone)))
+    """Store the state of a version; `alone`: and give up those of all other versions of its asset."""
+    gone = version_states.c.version_id == version_id
+    if alone:
+        gone = version_states.c.version_id.startswith(version_id.rpartition("@")[0] + "@")
+    connection.execute(version_states.delete().where(gone))
     packed = zlib.compress(json.dumps(state, ensure_ascii=False).encode(), level=1)
     connection.execute(version_states.insert().values(version_id=version_id, state=packed))
 

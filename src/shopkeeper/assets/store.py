@@ -827,11 +827,6 @@ class Run:
         with self.assets.committing():
             branches.still_open(self.assets.catalog)
             profiles: dict[str, dict[str, Any]] = {}
-            before = {
-                name: version.id
-                for name in self._states
-                if (version := self.assets.catalog.current(name)) is not None
-            }
             for name, writer in self._tables.items():
                 new.append(self._commit_table(name, writer))
                 if (told := writer.profile()) is not None:
@@ -879,8 +874,8 @@ class Run:
                     profile.keep(connection, version_id, told)
                 for version, _, _ in new:
                     if version.asset in self._states:
-                        state, old = self._states[version.asset], before.get(version.asset)
-                        states.keep(connection, version.id, state, old if branch is None else None)
+                        state = self._states[version.asset]
+                        states.keep(connection, version.id, state, alone=branch is None)
                 for name, writer in self._tables.items():
                     if writer.settings is not None and branch is None:
                         _settle(connection, name, writer.settings)

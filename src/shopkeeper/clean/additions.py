@@ -18,14 +18,13 @@ from shopkeeper.assets.buckets import crc32
 from shopkeeper.assets.lake import DataFile
 from shopkeeper.assets.parts import Rows
 from shopkeeper.clean import bots
-from shopkeeper.clean.events import LEAST_PRICE
-from shopkeeper.collect.mapping import line_id
+from shopkeeper.clean.events import TO_COME
+from shopkeeper.collect.mapping import file_digest
 from shopkeeper.config import CleanSettings
 from shopkeeper.words import Kind
 
 TIME = "%Y-%m-%dT%H:%M:%S%.fZ"  # as collect/ writes one
-OF_ITEMS = ("reference:item_id", "ratio:price_minor")  # rules that look an event's item up
-CHANGED = pl.Schema({"item_id": pl.String, "known": pl.Boolean, "listed": pl.Int64})
+CHANGED = pl.Schema({"item_id": pl.String, "other": pl.Boolean})  # other: now known, or no more
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Busy:
     """Who did so much in the rows of a bucket when it was cleaned as a whole that a few more of
     theirs may make a robot."""
 
-    rows: int  # that were clean then
+    file: str  # digest of the data file that its clean rows went to
     users: tuple[int, ...]  # crc32 of their ids; another who has the same is taken for busy, too
 
 
@@ -58,12 +57,9 @@ def changed_items(before: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
         now.select("item_id", listed="price_minor", known=True),
         on="item_id", how="full", coalesce=True,
     )  # fmt: skip
-    same = pl.col("old") & pl.col("known") & pl.col("was").eq_missing(pl.col("listed"))
-    return (
-        both.filter(~same.fill_null(False))
-        .select("item_id", pl.col("known").fill_null(False), pl.col("listed").cast(pl.Int64))
-        .sort("item_id")
-    )
+    there = pl.col("old").fill_null(False) & pl.col("known").fill_null(False)
+    same = there & pl.col("was").eq_missing(pl.col("listed"))
+    return both.filter(~same).select("item_id", other=~there).sort("item_id")
 
 
 def touched(
@@ -91,7 +87,7 @@ def touched(
         ts=pl.col("ts").str.to_datetime(TIME, time_unit="us", strict=False),
     ).drop_nulls("user")
     users = rows["user"].unique().sort()
-    found = [robots, _in_quarantine(old, users, items, now), _changed(old, items, settings)]
+    found = [robots, _in_quarantine(old, users, now), _of_changed(old, items)]
     if len(users):
         found.append(_same_ids(rows, old.raw))
         found.append(_near(rows, old, settings))
@@ -99,13 +95,16 @@ def touched(
     return pl.concat([one.rename("user_id").cast(pl.String) for one in found]).unique().sort()
 
 
-def _line_ids(new: pl.DataFrame) -> pl.Expr:
-    """The id that collecting gives a row that has none of its own."""
-    ids = pl.lit(None, pl.String)
-    for source, file in new.select("source", "file").unique().iter_rows():
-        here = (pl.col("source") == source) & (pl.col("file") == file)
-        ids = pl.when(here).then(line_id(source, file)).otherwise(ids)
-    return ids
+def _line_ids(new: pl.DataFrame) -> pl.Series:
+    """The ids that collecting gives to rows that have none of their own."""
+    files = new.select("source", "file").unique()
+    begin = [file_digest(str(source), str(file)) for source, file in files.iter_rows()]
+    made = new.select("source", "file", "line").join(
+        files.with_columns(begin=pl.Series(begin, dtype=pl.String)),
+        on=["source", "file"], how="left", nulls_equal=True, maintain_order="left",
+    )  # fmt: skip
+    line = (pl.col("line") + 10**16).cast(pl.String)
+    return made.select(own=pl.col("begin") + line)["own"]
 
 
 def _same_ids(rows: pl.DataFrame, raw: pl.LazyFrame) -> pl.Series:
@@ -158,7 +157,9 @@ def _robots_now(
     files = sorted(clean.files, key=lambda file: (-file.rows, file.path))
     if not files:
         return pl.Series(dtype=pl.String)
-    base, others = files[:1], files[1:]
+    known = [file for file in files if old.busy is not None and file.digest == old.busy.file]
+    base = known or files[:1]
+    others = [file for file in files if file not in base]
 
     def acts(of: Sequence[DataFile], columns: Sequence[str]) -> pl.LazyFrame:
         some = replace(clean, files=tuple(of)).scan()
@@ -170,7 +171,7 @@ def _robots_now(
         added.append(mine.collect())
     more = pl.concat(added).group_by("user_id").agg(more=pl.len())
     least = min(settings.bot_events_per_hour, settings.bot_items_per_day)
-    if old.busy is not None and files[0].rows == old.busy.rows:
+    if old.busy is not None and known:
         much = (2 * pl.col("more") > bots.MIN_PAUSES // 2) | (pl.col("more") > least // 2)
         is_busy = np.isin(crc32(more["user_id"]), np.array(old.busy.users, dtype=np.uint32))
         few = more.filter(much | pl.Series(is_busy))["user_id"]
@@ -190,13 +191,14 @@ def _robots_now(
     return bots.find(together.sort("user_id", "ts"), settings, None)["user_id"]
 
 
-def busy(clean: pl.DataFrame, settings: CleanSettings) -> Busy:
-    """Of the rows of a bucket that was cleaned as a whole; the bounds are half of what makes a robot."""
+def busy(clean: pl.DataFrame, file: str, settings: CleanSettings) -> Busy:
+    """Of the rows of a bucket that was cleaned as a whole, in the data file with the digest `file`; the
+    bounds are half of what makes a robot."""
     acts = clean.filter(pl.col("kind") != Kind.IMPRESSION.value).select("user_id", "ts")
     least = min(settings.bot_events_per_hour, settings.bot_items_per_day)
     much = (pl.col("pauses") >= bots.MIN_PAUSES // 2) | (pl.col("acts") > least - least // 2)
     users = _sittings(acts).filter(much)["user_id"]
-    return Busy(clean.height, tuple(np.unique(crc32(users)).tolist()))
+    return Busy(file, tuple(np.unique(crc32(users)).tolist()))
 
 
 def _sittings(acts: pl.DataFrame) -> pl.DataFrame:
@@ -206,7 +208,8 @@ def _sittings(acts: pl.DataFrame) -> pl.DataFrame:
         acts: user_id, ts; cheapest where each user's lie together, in order of time.
     """
     runs = acts["user_id"].rle().struct.unnest()
-    if runs["value"].n_unique() < runs.height:
+    back = (acts["ts"] < acts["ts"].shift(1)) & (acts["user_id"] == acts["user_id"].shift(1))
+    if runs["value"].n_unique() < runs.height or back.any():
         acts = acts.sort("user_id", "ts")
         runs = acts["user_id"].rle().struct.unnest()
     if not runs.height:
@@ -220,34 +223,31 @@ def _sittings(acts: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame({"user_id": runs["value"], "acts": ends - starts, "pauses": pauses})
 
 
-def _in_quarantine(old: Old, users: pl.Series, items: pl.DataFrame, now: datetime) -> pl.Series:
-    """Users of old rows in quarantine that were to come and now are past, whose item has changed
-    since, or that a robot did who comes again."""
-    rule, user = pl.col("rule"), pl.col("user_id").str.strip_chars()
-    robot = rule.str.starts_with("bot:")
-    may_be = robot | (rule == "future:ts") | rule.is_in(OF_ITEMS)
-    rows = old.quarantine.filter(may_be).select("rule", "item_id", "ts", user=user).collect()
-    today = pl.col("ts").str.to_datetime(TIME, time_unit="us", strict=False).dt.replace_time_zone("UTC") <= now  # fmt: skip
-    changed = pl.col("item_id").str.strip_chars().is_in(items["item_id"].implode())
-    again = (
-        (robot & pl.col("user").is_in(users.implode()))
-        | ((rule == "future:ts") & today.fill_null(True))
-        | (rule.is_in(OF_ITEMS) & changed)
+def _in_quarantine(old: Old, users: pl.Series, now: datetime) -> pl.Series:
+    """Users of old rows in quarantine that were to come and now are past, or that a robot did who
+    comes again."""
+    user = pl.col("user_id").str.strip_chars()
+    robot = pl.col("rule").str.starts_with("bot:")
+    to_come = pl.col("detail").str.contains(TO_COME, literal=True)
+    rows = (
+        old.quarantine.filter(robot | to_come).select("rule", "detail", "ts", user=user).collect()
     )
-    return rows.filter(again)["user"].drop_nulls()
+    today = pl.col("ts").str.to_datetime(TIME, time_unit="us", strict=False).dt.replace_time_zone("UTC") <= now  # fmt: skip
+    comes_again = robot & pl.col("user").is_in(users.implode())
+    return rows.filter(comes_again | (to_come & today.fill_null(True)))["user"].drop_nulls()
 
 
-def _changed(old: Old, items: pl.DataFrame, settings: CleanSettings) -> pl.Series:
-    """Users with a clean row whose item is known no more, or costs too little for it now."""
+def _of_changed(old: Old, items: pl.DataFrame) -> pl.Series:
+    """Users with an old row about an item that was not known or now is not, or with a price of one
+    that costs something else now."""
     if not items.height:
         return pl.Series(dtype=pl.String)
-    rows = old.clean.scan().select("user_id", "item_id", "price_minor", "quantity")
-    rows = rows.filter(pl.col("item_id").is_in(items["item_id"].implode()))
-    pieces = pl.col("quantity").fill_null(1).clip(1)
-    dear = pl.col("price_minor") > pl.col("listed") * settings.max_price_ratio * pieces
-    dear = dear & (pl.col("listed") >= LEAST_PRICE) & bool(settings.max_price_ratio)
-    wrong = rows.collect().join(items, on="item_id").filter(~pl.col("known") | dear)
-    return wrong["user_id"]
+    item, user = pl.col("item_id").str.strip_chars(), pl.col("user_id").str.strip_chars()
+    price = items.filter(~pl.col("other"))["item_id"]
+    about = item.is_in(items["item_id"].implode()) & (
+        pl.col("price_minor").is_not_null() | ~item.is_in(price.implode())
+    )
+    return old.raw.filter(about).select(user=user).unique().collect()["user"].drop_nulls()
 
 
 def digest(values: pl.Series | None) -> str:

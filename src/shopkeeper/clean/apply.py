@@ -273,7 +273,7 @@ class Account:
         few = self.checks if self.checks.height < MANY_CHECKS else combine_checks([self.checks])
         checks = [list(row) for row in few.iter_rows()]
         told = {**vars(self), "checks": checks, "last": self.last and self.last.isoformat()}
-        return {**told, "busy": self.busy and [self.busy.rows, self.busy.users]}
+        return {**told, "busy": self.busy and [self.busy.file, self.busy.users]}
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> "Account":

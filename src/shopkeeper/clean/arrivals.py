@@ -72,7 +72,7 @@ def events_step(context: Context, anew: frozenset[int] = frozenset()) -> None:
         shops=shops,
         settings=settings.clean,
         now=datetime.now(UTC),
-        has_time=True if past else _has_time(context),
+        has_time=True if past and not past.broken else _has_time(context),
         contract=contract,
         persons=persons,
         away=identity.movers(persons, settings.buckets),
@@ -80,6 +80,8 @@ def events_step(context: Context, anew: frozenset[int] = frozenset()) -> None:
         out=outputs(context, "events", contract),
         changed=past.changed if past else None,
         before=past.accounts if past else {},
+        then=past.then if past else datetime.min,
+        then_items=past.items if past else None,
         remembers=rows >= settings.clean.add_from_rows,
     )
     whole = [*names, *[identity.MOVED] * (shared.away.height > 0)]
@@ -102,7 +104,7 @@ def events_step(context: Context, anew: frozenset[int] = frozenset()) -> None:
     parts = [part for part in profiles if part is not None]
     clean.whole = merge_parts(parts) if parts and len(parts) == len(profiles) else None
     if shared.remembers:
-        _remember(context, names, accounts, shops, shared.has_time)
+        _remember(context, names, accounts, shops, shared.has_time, shared.now)
 
 
 def known_items(scan: Scan) -> pl.DataFrame | None:
@@ -151,6 +153,8 @@ class EventsShared:
     out: Outputs
     changed: pl.DataFrame | None = None  # of items, since the rows that are there were cleaned
     before: Mapping[int, Account] = field(default_factory=dict)  # of each bucket that is there
+    then: datetime = datetime.min  # when they were cleaned, and by which items
+    then_items: pl.DataFrame | None = None
     remembers: bool = False  # what the next run must know to add to what this one makes
 
 
@@ -169,7 +173,8 @@ def clean_events_bucket(shared: EventsShared, task: BucketTask) -> Settled:
     settled = settle(task.bucket, replace(cleaned, clean=clean), shared.out)
     if not shared.remembers:
         return settled
-    return replace(settled, busy=additions.busy(clean, shared.settings))
+    file = "".join(file.digest for file in settled.clean.files)
+    return replace(settled, busy=additions.busy(clean, file, shared.settings))
 
 
 def _numbered(name: str, rows: pl.LazyFrame) -> pl.LazyFrame:
@@ -203,6 +208,8 @@ class Past:
     old: Mapping[str, Sequence[DataFile]]
     broken: set[int]  # buckets where rows went, so that nothing can be added to what is there
     rows: Callable[[str, Sequence[DataFile]], Rows]
+    then: datetime
+    items: pl.DataFrame | None  # that were known then
     changed: pl.DataFrame
     profile: dict[str, Any] | None
 
@@ -264,7 +271,7 @@ def add_events(shared: EventsShared, task: BucketTask) -> Settled:
         return replace(settle(task.bucket, alone, shared.out), adds=True)
     theirs = pl.col("user_id").str.strip_chars().is_in(users.implode()).fill_null(False)
     before = old.filter(theirs).collect()
-    was = _clean(shared, before)
+    was = _clean(replace(shared, items=shared.then_items, now=shared.then), before)
     now = _clean(shared, pl.concat([before, rows.filter(theirs)]))
     then = pl.col("seq").is_in(before["seq"].implode())
     is_clean = task.inputs[CLEAN].scan().filter(pl.col("user_id").is_in(users.implode()))
@@ -353,14 +360,31 @@ def _past(
                 assets.catalog.merged(name), before.files, there[name].files
             )
             broken |= gone
-        changed = _changed(context, told["items"], items)
+        then = _items_then(context, told["items"], items)
     except NotFound:  # a version from then was given up
         return None
-    if changed is None:
-        return None
+    changed = pl.DataFrame(schema=additions.CHANGED)
+    if then is not items:
+        if then is None or items is None or not then.height or not items.height:
+            return None  # whether items are looked up at all is another now
+        changed = additions.changed_items(then, items)
+    if changed.height and context.settings.clean.unknown_items == "keep":
+        return None  # what is counted of old rows changes
     files = {name: there[name].files for name in (CLEAN, QUARANTINE)}
     versions = {CLEAN: version, QUARANTINE: rejected}
-    return Past(accounts, files, versions, new, old, broken, rows, changed, told["profile"])
+    return Past(
+        accounts,
+        files,
+        versions,
+        new,
+        old,
+        broken,
+        rows,
+        datetime.fromisoformat(told["now"]),
+        then,
+        changed,
+        told["profile"],
+    )
 
 
 def _counted(counted: Account, rule: str) -> bool:
@@ -387,14 +411,14 @@ def _parted(
     return old, new, {bucket for bucket, _ in lost} | torn
 
 
-def _changed(
+def _items_then(
     context: Context, versions: Mapping[str, str], items: pl.DataFrame | None
 ) -> pl.DataFrame | None:
-    """Items that events are judged by in another way than then; None: in another way altogether."""
+    """The items that were known when what is there was cleaned; `items` itself where they are the same."""
     assets = context.assets
     now = {name: context.assets.current(name).id for name in ITEMS if context.run.has(name)}
     if versions == now:
-        return pl.DataFrame(schema=additions.CHANGED)
+        return items
 
     def scan(name: str, columns: Sequence[str]) -> pl.LazyFrame | None:
         if name not in versions:
@@ -402,13 +426,7 @@ def _changed(
         found = assets.scan(name, by=OWNER, purpose=Purpose.OPERATE, version=versions[name])
         return found.select(columns)
 
-    before = known_items(scan)
-    if before is None or items is None or not before.height or not items.height:
-        return None
-    changed = additions.changed_items(before, items)
-    if changed.height and context.settings.clean.unknown_items == "keep":
-        return None  # what is counted of old rows changes
-    return changed
+    return known_items(scan)
 
 
 def _rest(context: Context, shops: pl.Series | None) -> str:
@@ -425,6 +443,7 @@ def _remember(
     accounts: Mapping[int, Account],
     shops: pl.Series | None,
     has_time: bool,
+    at: datetime,
 ) -> None:
     """What the next run must know to add to what this one makes."""
     if not has_time:
@@ -434,6 +453,7 @@ def _remember(
         "run": run.id,
         "raw": {name: assets.current(name).id for name in names},
         "items": {name: assets.current(name).id for name in ITEMS if run.has(name)},
+        "now": at.isoformat(),
         "rest": _rest(context, shops),
         "accounts": {bucket: one.as_dict() for bucket, one in accounts.items()},
         "profile": run.table(CLEAN).whole,

@@ -25,6 +25,7 @@ from shopkeeper.config import CleanSettings
 from shopkeeper.words import Kind
 
 ASSET = "clean.events"
+TO_COME = "a time not after now"  # what the detail of an event wants that is to come
 LEAST_PRICE = 100  # minor units from which an item has a price to compare with
 # What must agree for two events to be one that was sent twice; all else may differ by the resend.
 SAME = (
@@ -147,13 +148,15 @@ def _times(ledger: Ledger, settings: CleanSettings, now: datetime, has_time: boo
             if finding.rule == "type:ts":
                 missing = missing & ~finding.mask
         ledger.quarantine("required:ts", "ts", missing, found("ts", "a time"))
+        for rule in ("range:ts", "future:ts"):
+            ledger.look(rule, "ts")
     if ts.null_count() == len(ts):
         return
     last = now.astimezone(UTC) + timedelta(minutes=settings.future_minutes)
     ledger.quarantine(
         "range:ts", "ts", ts < settings.first, found("ts", f"a time from {settings.earliest} on")
     )
-    ledger.quarantine("future:ts", "ts", ts > last, found("ts", "a time not after now"))
+    ledger.quarantine("future:ts", "ts", ts > last, found("ts", TO_COME))
 
 
 def _references(

@@ -152,8 +152,12 @@ def line_id(source: str, file: str) -> pl.Expr:
     15 signs of the BLAKE2b digest of source and file, then the line number behind a 1, in 17
     digits: one addition and one concatenation a row, and the line can be read off the id.
     """
-    digest = hashlib.blake2b(f"{source}\0{file}".encode(), digest_size=8).hexdigest()[:15]
-    return pl.lit(digest) + (pl.col("line") + 10**16).cast(pl.String)
+    return pl.lit(file_digest(source, file)) + (pl.col("line") + 10**16).cast(pl.String)
+
+
+def file_digest(source: str, file: str) -> str:
+    """What the `line_id` of every line of a file begins with."""
+    return hashlib.blake2b(f"{source}\0{file}".encode(), digest_size=8).hexdigest()[:15]
 
 
 def attributes(frame: pl.DataFrame) -> pl.Series:
